@@ -1,0 +1,208 @@
+"""A backend: how packets for a peer's subnet reach that peer.
+
+Life: `advertise` (what our lease tells the others, before there is a lease) -> `start` -> `reconcile` whenever
+the set of peers changed or something disturbed the kernel -> `stop`. A backend never sees single events: it is
+given the whole wanted set each time, compares and changes the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from tulle.contracts.encapsulation import EncapsulationRef
+from tulle.net.prefix import Prefix
+
+Address = IPv4Address | IPv6Address
+Family = Literal[4, 6]
+JsonObject = Mapping[str, Any]
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Another node as its lease describes it."""
+
+    key: str
+    """The lease's key under `subnets/`, unique in the cluster: "10.5.52.0-24"."""
+    node: str
+    """Its name where a member record tells it, else its lease key (a flannel node has no record)."""
+    prefixes: tuple[Prefix, ...]
+    """Its pod subnets, one for each family in use."""
+    endpoints: tuple[Address, ...]
+    """Underlay addresses, best candidate first."""
+    backend: str
+    """Its BackendType, "" where the lease names none."""
+    data: JsonObject = {}
+    """Its BackendData."""
+    data_v6: JsonObject = {}
+    """Its BackendV6Data."""
+    revision: int = 0
+    """Changes when the lease changes."""
+
+
+class Advertisement(msgspec.Struct, frozen=True):
+    """What our lease tells other nodes about the backend."""
+
+    type: str
+    """BackendType; "" leaves it out, as flannel's udp and alloc do."""
+    data: JsonObject = {}
+    data_v6: JsonObject = {}
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that does not work now, for status and log: what, to whom, what to do."""
+
+    code: str
+    """Stable, kebab-case: "peer-unreachable"."""
+    subject: str
+    message: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What one reconcile did."""
+
+    changed: tuple[str, ...] = ()
+    """One line for each thing that was put right or changed, for people."""
+    problems: tuple[Problem, ...] = ()
+
+
+class Owned(msgspec.Struct, frozen=True):
+    """What in the kernel belongs to this backend, so that `tulle down` and doctor can tell."""
+
+    links: tuple[str, ...] = ()
+    routes: tuple[Prefix, ...] = ()
+
+
+class Underlay(msgspec.Struct, frozen=True):
+    """The way out of this node."""
+
+    link: str
+    index: int
+    mtu: int
+    addresses: Mapping[Family, Address]
+    """The local address of each family that this node has there and that the cluster uses."""
+    public: Mapping[Family, Address]
+    """What other nodes are told (--public-ip, --public-ipv6; else `addresses`)."""
+    chosen_because: str
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A TUN that a user-space backend wants."""
+
+    name: str
+    mtu: int
+    addresses: tuple[Prefix, ...]
+    """With /32 or /128: the node's own addresses on it; the first of each family is the source of the ICMP
+    errors that the engine makes."""
+    routes: tuple[Prefix, ...]
+    """What the kernel is to send into it."""
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """A UDP socket that a user-space backend wants, bound to the wildcard address."""
+
+    family: Family
+    port: int
+    fragment: bool
+    """True: outer packets may be fragmented on the way; False: DF is set."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, array_like=True):
+    """Where a peer's datagrams go."""
+
+    address: str
+    port: int
+
+
+class DataPeer(msgspec.Struct, frozen=True):
+    """A peer as the forwarder is told of it."""
+
+    key: str
+    prefixes: tuple[str, ...]
+    endpoints: tuple[Endpoint, ...]
+    settings: JsonObject = {}
+    """For the encapsulation alone (keys and the like). Secrets may lie here: it goes over the control socket
+    and nowhere else."""
+
+
+class DataPlane(Protocol):
+    """What core gives to a user-space backend: a TUN, sockets, and a forwarder that carries packets between
+    them. All calls state what is wanted; core keeps it so, across restarts of either process."""
+
+    async def configure(
+        self,
+        device: Device,
+        listen: Sequence[Listen],
+        encapsulation: EncapsulationRef,
+        *,
+        source_check: Literal["strict", "peer"] = "strict",
+    ) -> None:
+        """Returns when the forwarder runs and has applied it. Raises OSError where the kernel refuses (a port
+        in use: the message says by whom)."""
+        ...
+
+    async def set_peers(self, peers: Sequence[DataPeer]) -> None:
+        """The whole set. Returns when it is on its way; `status()` tells what is applied."""
+        ...
+
+    def status(self) -> JsonObject:
+        """Engine, why that one, generations wanted and applied, counters."""
+        ...
+
+
+class BackendContext(Protocol):
+    """What core gives to a backend."""
+
+    node: str
+    underlay: Underlay
+    networks: tuple[Prefix, ...]
+    """The cluster networks, one for each family in use."""
+    prefixes: tuple[Prefix, ...]
+    """Our own pod subnets; empty until there is a lease (in `advertise`)."""
+    state_dir: Path
+    dataplane: DataPlane
+
+    async def publish(self, advertisement: Advertisement) -> None:
+        """Change what our lease tells the others, at any time (a new key, a new MAC)."""
+        ...
+
+
+class Backend(Protocol):
+    """See the module. Proven by `tulle.testing.backend_contract.BackendContract`.
+
+    The factory of the spec is called with the checked options: `factory(options) -> Backend`.
+    """
+
+    def overhead_bytes(self, outer: Family) -> int:
+        """What a packet grows by when it travels over an outer IPv4 or IPv6 header."""
+        ...
+
+    async def advertise(self, ctx: BackendContext) -> Advertisement:
+        """What the lease is to say. Make or load keys here; change nothing in the kernel."""
+        ...
+
+    async def start(self, ctx: BackendContext) -> None:
+        """Create what is needed before the first peer, adopt what an earlier run left."""
+        ...
+
+    async def reconcile(self, peers: Sequence[Peer]) -> Report:
+        """Make kernel and engine carry packets to exactly these peers. Idempotent, callable at any time after
+        `start`; a peer that cannot be served is a problem in the report and does not stop the others."""
+        ...
+
+    def mtu(self) -> int:
+        """What pods may use, for subnet.env: the tunnel's MTU."""
+        ...
+
+    def status(self) -> JsonObject:
+        """For `tulle status`: JSON-ready, no secrets."""
+        ...
+
+    def owned(self) -> Owned: ...
+
+    async def stop(self, remove: bool) -> None:
+        """False: tulled ends, packets go on. True: `tulle down`, take away all that is ours."""
+        ...

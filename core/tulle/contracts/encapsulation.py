@@ -1,0 +1,96 @@
+"""An encapsulation: what a pod's packet looks like between two nodes. Sans-I/O; it runs in the forwarder.
+
+It never sees a socket, an address or a clock. A *path* is an opaque number for (socket, remote address and port,
+local address); the engine knows what it stands for. `now` is monotonic seconds. Bytes that come from the network
+are data: what is wrong with them is counted and dropped, never raised.
+
+The engine looks up the peer before `seal` (longest prefix match of the inner destination) and checks the inner
+source after `open` (it must lie in a prefix of one of the peers that `open` names), for every encapsulation alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NewType, Protocol
+
+import msgspec
+
+PathId = NewType("PathId", int)
+PeerId = NewType("PeerId", int)
+
+Buffer = bytes | bytearray | memoryview
+
+Datagram = Sequence[Buffer]
+"""One datagram as the pieces that are written one after the other (no copy to join them)."""
+
+Outgoing = tuple[PathId, Sequence[Datagram]]
+"""Datagrams for one path, in order. Neighbours of equal size may leave in one system call."""
+
+Delivery = tuple[Collection[PeerId], Sequence[Buffer]]
+"""Inner packets, and the peers that can have sent them."""
+
+
+class EncapsulationRef(msgspec.Struct, frozen=True):
+    """Names an encapsulation and its settings, as the backend asks the forwarder for it."""
+
+    name: str
+    options: Mapping[str, Any] = {}
+
+
+class Opened(msgspec.Struct):
+    """What a batch of received datagrams held."""
+
+    deliveries: Sequence[Delivery]
+    others: Sequence[Buffer] = ()
+    """Datagrams that are not transport data (handshakes, cookies): the engine gives them to `control`."""
+
+
+class Paths(Protocol):
+    """What the engine tells an encapsulation about paths."""
+
+    def peers_at(self, path: PathId) -> Collection[PeerId]:
+        """The peers that have an endpoint at this path's remote address, whatever the port (NAT)."""
+        ...
+
+
+class Encapsulation(Protocol):
+    """See the module. Proven by `tulle.testing.encapsulation_contract.EncapsulationContract`.
+
+    The factory of the spec is called as `factory(options, paths, random_bytes) -> Encapsulation`.
+    """
+
+    def set_peer(
+        self, peer: PeerId, paths: Sequence[PathId], settings: Mapping[str, Any], now: float
+    ) -> None:
+        """A peer is new or has changed. `paths`: its endpoints, best first. Sessions in being go on."""
+        ...
+
+    def remove_peer(self, peer: PeerId, now: float) -> None: ...
+
+    def seal(self, peer: PeerId, packets: Sequence[Buffer], now: float) -> Sequence[Outgoing]:
+        """Inner packets for one peer into datagrams. The buffers are the engine's and are used again after
+        the returned datagrams were sent: copy what you keep."""
+        ...
+
+    def open(self, path: PathId, datagrams: Sequence[Buffer], now: float) -> Opened:
+        """Datagrams received on one path into inner packets, in order."""
+        ...
+
+    def control(self, path: PathId, datagram: Buffer, now: float) -> Sequence[Outgoing]:
+        """A datagram that `open` called "other". Returns what is to be answered."""
+        ...
+
+    def tick(self, now: float) -> tuple[Sequence[Outgoing], float | None]:
+        """Do what time asks for; returns datagrams and when to call again (monotonic seconds, None: never).
+        Called once after each change and then at the deadlines."""
+        ...
+
+    def export_state(self) -> bytes:
+        """Sessions, for a hand-over to another forwarder. After this call nothing is sealed any more."""
+        ...
+
+    def import_state(self, state: bytes) -> None: ...
+
+    def counters(self) -> Mapping[str, int]:
+        """Totals since the start, by stable kebab-case names; drops are named "drop-<reason>"."""
+        ...

@@ -1,0 +1,119 @@
+"""What hooks return: descriptions that cost nothing to list. The heavy module is named, and imported on use."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """What every spec has."""
+
+    name: str
+    """The word by which configuration asks for it: lower case, digits and "-"."""
+    factory: str
+    """Where it is made: "module:attribute"."""
+    aliases: tuple[str, ...] = ()
+    summary: str = ""
+    """One line for people."""
+
+
+class BackendSpec(Spec, frozen=True, kw_only=True):
+    """`Backend.Type` in the network config. `factory(options) -> contracts.backend.Backend`."""
+
+    options: type[msgspec.Struct] | None = None
+    """The type of the options beside "Type"; field names (or their `rename`) are matched without case.
+    A `__post_init__` that raises ValueError checks values."""
+    requires: tuple[str, ...] = ()
+    """Names of encapsulations that must be there."""
+
+
+class EncapsulationSpec(Spec, frozen=True, kw_only=True):
+    """`factory(options, paths, random_bytes) -> contracts.encapsulation.Encapsulation`."""
+
+
+class EngineSpec(Spec, frozen=True, kw_only=True):
+    """`factory(make_encapsulation) -> contracts.engine.Engine`."""
+
+    encapsulations: tuple[str, ...] | None = None
+    """Those it can run; None: any."""
+    rank: int = 0
+    """`--engine auto` takes the highest that fits."""
+
+
+class OptionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A flag of tulled (and, for a store's options, of the tulle commands that speak to the store)."""
+
+    name: str
+    """Without dashes: "etcd-endpoints"."""
+    kind: Literal["text", "bool", "int", "list", "duration"] = "text"
+    """"list": comma-separated, and repeatable. "duration": as Go writes them ("60m"), or whole minutes."""
+    default: Any = None
+    help: str = ""
+    secret: bool = False
+    """Never shown in full by anything."""
+    flannel: bool = False
+    """flannel has it too: FLANNELD_<NAME> is read where TULLED_<NAME> is not set."""
+
+
+class StoreSpec(Spec, frozen=True, kw_only=True):
+    """`factory(settings: Mapping[str, Any]) -> contracts.store.Store`; the settings are the values of `options` by
+    name. Raises ValueError with a message for people where they are wrong."""
+
+    options: tuple[OptionSpec, ...] = ()
+    chosen_by: tuple[str, ...] = ()
+    """Names of options whose presence chooses this store when --store is not given."""
+    embedded: bool = False
+    """The one that is taken where nothing chooses: it needs no server."""
+
+
+class SubnetManagerSpec(Spec, frozen=True, kw_only=True):
+    """`factory(settings) -> contracts.subnet.SubnetManager`."""
+
+    options: tuple[OptionSpec, ...] = ()
+
+
+class ComponentSpec(Spec, frozen=True, kw_only=True):
+    """`factory(settings) -> contracts.component.Component`."""
+
+
+class ConfigSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`"Tulle": {"<name>": {...}}` in the network config."""
+
+    name: str
+    type: type[msgspec.Struct]
+
+
+class ApiMethod(msgspec.Struct, frozen=True, kw_only=True):
+    """A method of the local API. `handler(query: Mapping[str, str], body: Any) -> awaitable JSON-ready object`."""
+
+    verb: Literal["GET", "POST"]
+    path: str
+    """Below /v1/: "status"."""
+    handler: Callable[..., Any]
+    summary: str = ""
+
+
+class DoctorCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """A check of `tulle doctor`. `factory() -> awaitable list of findings`."""
+
+    name: str
+    factory: str
+    summary: str = ""
+
+
+def load(factory: str) -> Any:
+    """Import what "module:attribute" names. Raises ImportError or AttributeError, as the import does."""
+    module, _, attribute = factory.partition(":")
+    if not attribute:
+        raise ValueError(f"factory {factory!r} is not of the form 'module:attribute'")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+Settings = Mapping[str, Any]

@@ -1,0 +1,1 @@
+"""Arithmetic on addresses and packets. Pure: no socket, no clock, no randomness."""
