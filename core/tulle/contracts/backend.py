@@ -8,17 +8,17 @@ given the whole wanted set each time, compares and changes the difference.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from tulle.contracts.encapsulation import EncapsulationRef
+from tulle.net.prefix import Address as Address
+from tulle.net.prefix import Family as Family
 from tulle.net.prefix import Prefix
 
-Address = IPv4Address | IPv6Address
-Family = Literal[4, 6]
+
 JsonObject = Mapping[str, Any]
 
 

@@ -10,7 +10,7 @@ source after `open` (it must lie in a prefix of one of the peers that `open` nam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NewType, Protocol
 
 import msgspec
@@ -26,8 +26,8 @@ Datagram = Sequence[Buffer]
 Outgoing = tuple[PathId, Sequence[Datagram]]
 """Datagrams for one path, in order. Neighbours of equal size may leave in one system call."""
 
-Delivery = tuple[Collection[PeerId], Sequence[Buffer]]
-"""Inner packets, and the peers that can have sent them."""
+Delivery = tuple[frozenset[PeerId], Sequence[Buffer]]
+"""Inner packets, and the peers that can have sent them. Empty: nobody we know, the engine drops them."""
 
 
 class EncapsulationRef(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ class Opened(msgspec.Struct):
 class Paths(Protocol):
     """What the engine tells an encapsulation about paths."""
 
-    def peers_at(self, path: PathId) -> Collection[PeerId]:
+    def peers_at(self, path: PathId) -> frozenset[PeerId]:
         """The peers that have an endpoint at this path's remote address, whatever the port (NAT)."""
         ...
 
@@ -56,8 +56,14 @@ class Paths(Protocol):
 class Encapsulation(Protocol):
     """See the module. Proven by `tulle.testing.encapsulation_contract.EncapsulationContract`.
 
-    The factory of the spec is called as `factory(options, paths, random_bytes) -> Encapsulation`.
+    The factory of the spec is called as `factory(paths, random_bytes) -> Encapsulation`, before the forwarder drops its
+    rights; settings come later, by `configure`.
     """
+
+    def configure(self, options: Mapping[str, Any], now: float) -> None:
+        """The node's settings, of `EncapsulationRef.options` (a private key, say). Called before the first peer and
+        whenever they change. Raises ValueError on what is wrong with them."""
+        ...
 
     def set_peer(
         self, peer: PeerId, paths: Sequence[PathId], settings: Mapping[str, Any], now: float

@@ -32,7 +32,7 @@ class BackendSpec(Spec, frozen=True, kw_only=True):
 
 
 class EncapsulationSpec(Spec, frozen=True, kw_only=True):
-    """`factory(options, paths, random_bytes) -> contracts.encapsulation.Encapsulation`."""
+    """`factory(paths, random_bytes) -> contracts.encapsulation.Encapsulation`."""
 
 
 class EngineSpec(Spec, frozen=True, kw_only=True):

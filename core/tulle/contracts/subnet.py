@@ -22,6 +22,8 @@ class Claim(msgspec.Struct, frozen=True):
     advertisement: Advertisement
     previous: tuple[Prefix, ...] = ()
     """Our subnets of the last run, from subnet.env: a preference."""
+    candidates: tuple[Address, ...] = ()
+    """Further addresses that others may reach us at, best first; `public` comes before them."""
 
 
 class SubnetManager(Protocol):

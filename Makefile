@@ -1,0 +1,42 @@
+# make run    sets everything up and shows pods of three nodes talking
+# make test   sets everything up and runs the tests
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test lint bench soak proto clean
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## .venv with what tulle needs to run
+	@packaging/setup/setup.sh run
+
+setup-dev: ## .venv with what the tests and linters need too, and an etcd that is not installed
+	@packaging/setup/setup.sh dev
+	@packaging/etcd/fetch.sh
+	@packaging/etcd/witness.sh
+
+run: setup ## three nodes with two pods each, talking
+	@.venv/bin/tulle lab demo
+
+test: setup-dev ## all tests that fit into a quarter of an hour
+	$(PYTEST) -n 2 --dist loadgroup -m "not soak" $(ARGS)
+
+lint: setup-dev ## ruff, mypy --strict, the layer rules
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: setup-dev ## benchmarks: ratios taken in one run
+	$(PYTHON) -m benchmarks $(ARGS)
+
+soak: setup-dev ## the long tests
+	$(PYTEST) -m soak --timeout 7200 $(ARGS)
+
+proto: setup-dev ## regenerate the etcd messages
+	$(PYTHON) -m grpc_tools.protoc -I plugins/tulle_etcd --python_out=plugins/tulle_etcd --pyi_out=plugins/tulle_etcd plugins/tulle_etcd/messages.proto
+
+clean: ## everything that make made
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""`tulle config show|set|check`: the network config in the store."""
+
+from __future__ import annotations
+
+from typing import IO
+
+import click
+
+from tulle.cli.init import write_config
+from tulle.cli.output import as_json, output_option
+from tulle.cli.store import StoreAccess, store_options
+from tulle.config.network import render_network_config
+from tulle.node.network import Network, check_network
+from tulle.plugins import load_plugins
+
+
+@click.group()
+def config() -> None:
+    """Show, set or check the network config in the store."""
+
+
+@config.command()
+@store_options
+def show(access: StoreAccess) -> None:
+    """Print the network config as it stands in the store (it is JSON)."""
+    click.echo(stored(access).rstrip())
+
+
+@config.command("set")
+@click.argument("file", type=click.File("r"))
+@store_options
+def set_(access: StoreAccess, file: IO[str]) -> None:
+    """Check the JSON in FILE ("-": standard input) and write it. Running nodes take it at their next start."""
+    text = file.read()
+    _warn(check_network(text, access.plugins))
+    access.run(lambda store: write_config(store, f"{access.prefix}/config", text, True))
+    click.echo(f"written: {access.prefix}/config in {access.config.store} ({access.because})")
+    click.echo("next: restart tulled on the nodes that run already; their leases stay where they still fit")
+
+
+@config.command()
+@click.argument("file", type=click.File("r"), required=False)
+@output_option
+@store_options
+def check(access: StoreAccess, file: IO[str] | None, output: str) -> None:
+    """Check the JSON in FILE, or what is in the store, as tulled would; exit status 2 where it is wrong."""
+    checked = check_network(file.read() if file else stored(access), load_plugins())
+    if output == "json":
+        as_json(
+            {
+                "ok": True,
+                "warnings": checked.warnings,
+                "networks": [str(one) for one in checked.config.networks],
+            }
+        )
+        return
+    _warn(checked)
+    click.echo("ok. Written out with the defaults that matter:")
+    click.echo(render_network_config(checked.config).rstrip())
+
+
+def stored(access: StoreAccess) -> str:
+    key = f"{access.prefix}/config"
+    found = access.run(lambda store: store.get(key))
+    if found is None:
+        raise click.ClickException(
+            f"there is no {key} in {access.config.store} ({access.because}); write one with `tulle init`"
+        )
+    return found.value.decode(errors="replace")
+
+
+def _warn(checked: Network) -> None:
+    for warning in checked.warnings:
+        click.echo(f"warning: {warning}", err=True)

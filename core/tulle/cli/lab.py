@@ -1,0 +1,150 @@
+"""`tulle lab`: a whole cluster in namespaces on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from tulle.cli.output import as_json, output_option, table
+
+DEFAULT_NAME = "default"
+
+name_option = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab.")
+
+
+@click.group()
+def lab() -> None:
+    """A whole cluster in namespaces on this machine.
+
+    Each node has a real tulled, a bridge and pods; nothing of it touches the host's own network. It works as root, and
+    as a user where the kernel lets users make namespaces.
+    """
+
+
+@lab.command()
+@click.option("--nodes", default=3, show_default=True)
+@click.option("--pods", default=2, show_default=True, help="On each node.")
+@click.option(
+    "--backend", default="udp", show_default=True, help='How packets reach other nodes; "none": not at all.'
+)
+@click.option("--engine", default="auto", show_default=True, help="What moves the packets.")
+@click.option("--store", default="sqlite", show_default=True, type=click.Choice(["sqlite", "etcd"]))
+@click.option(
+    "--family", default="4", show_default=True, type=click.Choice(["4", "6", "dual"]), help="IP versions."
+)
+@name_option
+def up(**given: Any) -> None:
+    """Build a lab that stays until `tulle lab down`."""
+    from tulle.lab import Lab
+
+    with explained():
+        made = Lab(**given)
+        made.up(said=lambda step: click.echo(f"  {step}"))
+        made.detach()
+    plan = made.plan
+    click.echo(f"The lab {plan.name!r} is up: nodes {', '.join(plan.node_names)}.")
+    for place in plan.pod_places:
+        addresses = ", ".join(made.address(place, family) for family in plan.families)
+        click.echo(f"  {place}  {addresses}")
+    chosen = "" if plan.name == DEFAULT_NAME else f" --name {plan.name}"
+    click.echo(f"next: tulle lab exec{chosen} n1 -- tulle status    and at last: tulle lab down{chosen}")
+
+
+@lab.command("list")
+@output_option
+def list_(output: str) -> None:
+    """The labs of this user that run."""
+    with explained():
+        rows = described()
+    if output == "json":
+        as_json(rows)
+    elif not rows:
+        click.echo("No lab runs. Start one with: tulle lab up")
+    else:
+        keys = ("name", "nodes", "pods", "backend", "store", "family", "pid")
+        table([key.upper() for key in keys], [[row[key] for key in keys] for row in rows])
+
+
+def described() -> list[dict[str, Any]]:
+    """A row for each lab; one that is not whole has "-" for what is not known."""
+    from tulle.lab import Lab, LabError
+    from tulle.lab.registry import Registry
+
+    rows = []
+    for name, process in Registry().living().items():
+        row: dict[str, Any] = dict.fromkeys(("nodes", "pods", "backend", "store", "family"), "-")
+        row |= {"name": name, "pid": process.pid}
+        try:
+            plan = Lab.attach(name).plan
+        except LabError:
+            rows.append(row)
+            continue
+        rows.append(
+            row | {key: getattr(plan, key) for key in ("nodes", "pods", "backend", "store", "family")}
+        )
+    return rows
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@name_option
+@click.argument("place", metavar="NODE[/POD]")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
+def exec_(name: str, place: str, command: tuple[str, ...]) -> None:
+    """Run CMD in a node, in a pod, or on the wire between the nodes ("switch"). Its exit status is ours."""
+    from tulle.lab import Lab
+
+    # click leaves the "--" in because options may follow the place without it.
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise click.UsageError("say what to run: tulle lab exec n1 -- CMD...")
+    with explained():
+        program = Lab.attach(name).command(place, words)
+    os.execv(program[0], program)
+
+
+@lab.command()
+@name_option
+def down(name: str) -> None:
+    """End a lab. Nothing of it is left."""
+    from tulle.lab.launch import end
+    from tulle.lab.registry import Registry
+
+    with explained():
+        registry = Registry()
+        process = registry.find(name)
+        end(process)
+        registry.remove(name, process)
+    click.echo(f"The lab {name!r} is down.")
+
+
+@lab.command()
+@click.option("--engine", default="auto", show_default=True, help="What moves the packets.")
+@click.option("--store", default="sqlite", show_default=True, type=click.Choice(["sqlite", "etcd"]))
+@click.option(
+    "--family", default="4", show_default=True, type=click.Choice(["4", "6", "dual"]), help="IP versions."
+)
+def demo(**given: Any) -> None:
+    """Build three nodes, show what tulle does, take them down. Under a minute."""
+    from tulle.lab import Lab
+    from tulle.lab import demo as show
+
+    def title(text: str) -> None:
+        click.secho(f"\n{text}", bold=True)
+
+    with explained():
+        show.run(Lab(**given), title, lambda text: click.echo(f"  {text}"))
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """The lab's errors, whose text is for people, as click's."""
+    from tulle.lab import LabError
+
+    try:
+        yield
+    except LabError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,172 @@
+"""`tulle-forwarder`: load, test, drop rights, then move packets until told to stop. tulled starts it.
+
+Usage: tulle-forwarder --listen-fd N --engine MODULE:FACTORY --encapsulation MODULE:FACTORY --fingerprint TEXT
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from tulle import __version__
+from tulle.contracts.encapsulation import Encapsulation, Paths
+from tulle.contracts.engine import Engine, Local
+from tulle.contracts.specs import load
+from tulle.forward import messages
+from tulle.forward.state import Changes, StateCopy
+from tulle.worker import messages as worker
+from tulle.worker import sandbox
+from tulle.worker.serve import ControlServer
+
+log = logging.getLogger("tulle.forwarder")
+
+TUN, UDP = "tun:", "udp:"
+"""How descriptors are named: "tun:tulle0:0", "udp:4:8285"."""
+
+
+class Forwarder:
+    """What this worker does with messages (`tulle.worker.serve.Handler`)."""
+
+    def __init__(self, engine: Engine, fingerprint: str, notes: list[str]) -> None:
+        self._engine = engine
+        self._fingerprint = fingerprint
+        self._notes = notes
+        self._state = StateCopy()
+        self._errors: list[str] = []
+        self._names: list[str] = []
+        self._queues: list[int] = []
+        self._sockets: list[socket.socket] = []
+
+    def hello(self) -> worker.Hello:
+        return worker.Hello(
+            protocols=list(worker.PROTOCOLS),
+            version=__version__,
+            fingerprint=self._fingerprint,
+            pid=os.getpid(),
+            generation=self._state.generation,
+            descriptors=self._names,
+            notes=self._notes,
+        )
+
+    def descriptors(self, names: Sequence[str], descriptors: Sequence[int]) -> None:
+        old_queues, old_sockets = self._queues, self._sockets
+        self._names, self._queues, self._sockets = list(names), [], []
+        for name, descriptor in zip(names, descriptors, strict=True):
+            if name.startswith(UDP):
+                self._sockets.append(socket.socket(fileno=descriptor))
+            else:
+                self._queues.append(descriptor)
+        self._engine.set_descriptors(self._queues, self._sockets)
+        for queue in old_queues:
+            os.close(queue)
+        for sock in old_sockets:
+            sock.close()
+
+    def export(self) -> tuple[Sequence[str], Sequence[int]]:
+        queues, sockets = iter(self._queues), iter(self._sockets)
+        return self._names, [
+            next(sockets).fileno() if name.startswith(UDP) else next(queues) for name in self._names
+        ]
+
+    def export_state(self) -> bytes:
+        return self._engine.export_state()
+
+    def import_state(self, data: bytes) -> None:
+        self._engine.import_state(data)
+
+    def message(self, message: Any) -> Any | None:
+        if isinstance(message, messages.State):
+            changes = self._state.take(message)
+            if changes is None:
+                return messages.Resend(self._state.generation)
+            self._apply(changes)
+            if not changes.complete:
+                return None
+            errors, self._errors = self._errors, []
+            return messages.Applied(self._state.generation, errors)
+        if isinstance(message, messages.AskStats):
+            return messages.Stats(
+                generation=self._state.generation,
+                counters=dict(self._engine.counters()),
+                peers={key: dict(one) for key, one in self._engine.peer_counters().items()}
+                if message.peers
+                else {},
+                lost_devices=len(self._engine.lost_devices()),
+            )
+        return None
+
+    def _apply(self, changes: Changes) -> None:
+        if changes.local is not None or changes.options is not None:
+            try:
+                self._engine.set_local(self._state.local or Local(), self._state.options or {})
+            except ValueError as error:
+                self._errors.append(str(error))
+        for key in changes.removed:
+            self._engine.remove_peer(key)
+        for peer in changes.upserts:
+            try:
+                self._engine.set_peer(peer)
+            except ValueError as error:
+                self._errors.append(f"{peer.key}: {error}")
+
+
+class Loop(ControlServer):
+    """The control side as the engine's loop sees it, and the word to tulled when a device is lost."""
+
+    def __init__(self, listener: socket.socket, forwarder: Forwarder, engine: Engine) -> None:
+        super().__init__(listener, forwarder, messages.decode)
+        self._engine = engine
+        self._told_lost = 0
+
+    def idle(self, now: float) -> float | None:
+        lost = len(self._engine.lost_devices())
+        if lost != self._told_lost:
+            self._told_lost = lost
+            if lost:
+                self.tell_master(messages.DeviceLost(lost))
+        return super().idle(now)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = _parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
+    sandbox.set_process_name("tulle-forwarder")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listener = socket.socket(fileno=arguments.listen_fd)
+    encapsulation_factory = load(arguments.encapsulation)
+
+    def make_encapsulation(paths: Paths) -> Encapsulation:
+        made: Encapsulation = encapsulation_factory(paths, secrets.token_bytes)
+        return made
+
+    engine: Engine = load(arguments.engine)(make_encapsulation)
+    notes = [*engine.self_test(), *sandbox.drop_rights()]
+    forwarder = Forwarder(engine, arguments.fingerprint, notes)
+    loop = Loop(listener, forwarder, engine)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(loop, "stopping", True))
+    # What is loaded stays: no collection walks it again, and none runs between packets without need.
+    gc.collect()
+    gc.freeze()
+    engine.run(loop)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tulle-forwarder", description="Started by tulled; not for people.")
+    parser.add_argument("name", nargs="?", help="ignored; shows in the process list")
+    parser.add_argument("--listen-fd", type=int, required=True)
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--encapsulation", required=True)
+    parser.add_argument("--fingerprint", required=True)
+    parser.add_argument("--run-dir", help="ignored; shows in the process list")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

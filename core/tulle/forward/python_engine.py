@@ -1,0 +1,419 @@
+"""The reference engine, in the order in which a packet meets it.
+
+Outbound                                    Inbound
+1. read up to BATCH packets from the TUN    1. receive up to BATCH datagrams (a GRO train counts as one)
+2. finish what offloads left undone         2. cut a train into datagrams
+3. look up the peer of the destination      3. the encapsulation opens them
+4. the encapsulation seals, peer by peer    4. check source and destination of what was inside
+5. equal sizes leave as one UDP_SEGMENT     5. write to the TUN
+
+Nothing here is done per packet that can be done per batch, and answers to questions that repeat (which peer, may this
+source come from there) are kept in dictionaries that any change of state empties.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tulle.contracts.backend import DataPeer
+from tulle.contracts.encapsulation import Buffer, Encapsulation, Outgoing, PeerId
+from tulle.contracts.engine import Control, Local, MakeEncapsulation
+from tulle.forward.paths import PathTable, SocketAddress, family_of
+from tulle.forward.udp_batch import SegmentSender, segment_size
+from tulle.net import gso, icmp
+from tulle.net.packet import addresses, destination
+from tulle.net.prefix import parse_prefix
+from tulle.net.table import PrefixTable
+
+BATCH = 64
+"""Reads before the sockets get their turn; also the most segments in one send that every kernel takes."""
+FRAME_BYTES = gso.HEADER_BYTES + 65535
+DATAGRAM_BYTES = 65535
+ANCILLARY_BYTES = 128
+CACHE_ENTRIES = 65536
+"""A cache that has grown to this is emptied: a scan of the network must not fill the memory."""
+LONGEST_WAIT_S = 1.0
+UNREACHABLE_PER_S, UNREACHABLE_BURST = 100, 50
+"""ICMP errors made here; as Linux's icmp_msgs_per_sec and _burst stand in proportion (1000, 50), for one node."""
+PLAIN_HEADER = bytes(gso.HEADER_BYTES)
+
+DEVICE_GONE = {errno.EFAULT, errno.EBADFD, errno.EBADF, errno.ENODEV}
+"""What a TUN whose link was deleted answers (tried on Linux 6.18: read EFAULT, write EBADFD)."""
+
+
+Flow = tuple[bytes, bytes]
+"""Inner source and destination."""
+
+
+class Traffic:
+    """Of one peer."""
+
+    __slots__ = ("bytes_in", "bytes_out", "key", "last_seen", "packets_in", "packets_out", "peer")
+
+    def __init__(self, key: str, peer: PeerId) -> None:
+        self.key = key
+        self.peer = peer
+        self.packets_in = self.bytes_in = self.packets_out = self.bytes_out = 0
+        self.last_seen = float("-inf")
+
+
+class PythonEngine:
+    """See the module and `contracts.engine.Engine`."""
+
+    name = "python"
+
+    def __init__(
+        self, make_encapsulation: MakeEncapsulation, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._paths = PathTable()
+        self._encapsulation: Encapsulation = make_encapsulation(self._paths)
+        self._clock = clock
+        self._routes: PrefixTable[PeerId] = PrefixTable()
+        self._ours: PrefixTable[bool] = PrefixTable()
+        self._local = Local()
+        self._icmp_sources: dict[int, bytes] = {}
+        self._icmp_limit = icmp.RateLimit(UNREACHABLE_PER_S, UNREACHABLE_BURST)
+        self._peers: dict[PeerId, Traffic] = {}
+        self._definitions: dict[PeerId, DataPeer] = {}
+        self._ids: dict[str, PeerId] = {}
+        self._next_id = 1
+        self._to_peer: dict[bytes, PeerId | None] = {}
+        self._accepted: dict[frozenset[PeerId], dict[Flow, Traffic]] = {}
+        self._counters: Counter[str] = Counter()
+        self._queues: list[int] = []
+        self._sockets: list[socket.socket] = []
+        self._lost: list[int] = []
+        self._sender = SegmentSender(self._counters)
+        self._deadline: float | None = 0.0
+        self._epoll = select.epoll()
+        self._rewired = True
+
+    # --- what the forwarder's main asks for ---------------------------------------------------------------
+
+    def self_test(self) -> Sequence[str]:
+        return self._sender.self_test()
+
+    def set_descriptors(self, queues: Sequence[int], sockets: Sequence[socket.socket]) -> None:
+        self._queues, self._sockets = list(queues), list(sockets)
+        self._lost = []
+        self._sender.use(self._sockets)
+        self._rewired = True
+
+    def set_local(self, local: Local, options: Mapping[str, Any]) -> None:
+        self._local = local
+        self._ours = PrefixTable()
+        for prefix in local.prefixes:
+            self._ours.insert(parse_prefix(prefix), True)
+        packed = [socket.inet_pton(_family(one), one) for one in local.icmp_sources]
+        self._icmp_sources = {4 if len(one) == 4 else 6: one for one in packed}
+        self._forget_answers()
+        self._encapsulation.configure(options, self._clock())
+
+    def set_peer(self, peer: DataPeer) -> None:
+        prefixes = [parse_prefix(one) for one in peer.prefixes]
+        number = self._ids.get(peer.key)
+        if number is None:
+            number = PeerId(self._next_id)
+            self._next_id += 1
+            self._ids[peer.key] = number
+            self._peers[number] = Traffic(peer.key, number)
+        else:
+            self._withdraw_routes(number)
+        self._definitions[number] = peer
+        for prefix in prefixes:
+            self._routes.insert(prefix, number)
+        paths = self._paths.set_peer(number, peer.endpoints)
+        self._forget_answers()
+        self._encapsulation.set_peer(number, paths, peer.settings, self._clock())
+
+    def remove_peer(self, key: str) -> None:
+        number = self._ids.pop(key, None)
+        if number is None:
+            return
+        self._withdraw_routes(number)
+        del self._peers[number], self._definitions[number]
+        self._paths.remove_peer(number)
+        self._encapsulation.remove_peer(number, self._clock())
+        self._forget_answers()
+
+    def _withdraw_routes(self, number: PeerId) -> None:
+        for text in self._definitions[number].prefixes:
+            prefix = parse_prefix(text)
+            if self._routes.get(prefix) == number:
+                self._routes.remove(prefix)
+
+    def _forget_answers(self) -> None:
+        self._to_peer.clear()
+        self._accepted.clear()
+        self._deadline = 0.0
+
+    def counters(self) -> Mapping[str, int]:
+        totals = Counter(self._counters)
+        totals.update(self._encapsulation.counters())
+        return totals
+
+    def peer_counters(self) -> Mapping[str, Mapping[str, float]]:
+        now = self._clock()
+        return {
+            one.key: {
+                "packets-out": one.packets_out,
+                "bytes-out": one.bytes_out,
+                "packets-in": one.packets_in,
+                "bytes-in": one.bytes_in,
+                **({"last-seen": now - one.last_seen} if one.packets_in else {}),
+            }
+            for one in self._peers.values()
+        }
+
+    def lost_devices(self) -> Sequence[int]:
+        return self._lost
+
+    def export_state(self) -> bytes:
+        return self._encapsulation.export_state()
+
+    def import_state(self, state: bytes) -> None:
+        self._encapsulation.import_state(state)
+
+    # --- the loop -------------------------------------------------------------------------------------------
+
+    def run(self, control: Control) -> None:
+        waiting: set[int] = set()
+        handlers: dict[int, Callable[[], None]] = {}
+        while not control.stopping:
+            wait = self._wait(control)
+            if self._rewired:
+                self._rewired, waiting, handlers = False, set(), self._handlers()
+                self._epoll.close()
+                self._epoll = select.epoll()
+                for fileno in handlers:
+                    self._epoll.register(fileno, select.EPOLLIN)
+            control_files = set(control.filenos())
+            for fileno in control_files - waiting:
+                self._epoll.register(fileno, select.EPOLLIN)
+            waiting = control_files
+            for fileno, _ in self._epoll.poll(wait):
+                handler = handlers.get(fileno)
+                if handler is None:
+                    control.handle(fileno)
+                elif fileno not in self._lost:
+                    handler()
+
+    def _handlers(self) -> dict[int, Callable[[], None]]:
+        """Descriptor to what is done when it is readable. A closed descriptor leaves epoll by itself."""
+        found: dict[int, Callable[[], None]] = {}
+        for queue in self._queues:
+            found[queue] = lambda queue=queue: self._outbound(queue)  # type: ignore[misc]
+        for sock in self._sockets:
+            found[sock.fileno()] = lambda sock=sock: self._inbound(sock)  # type: ignore[misc]
+        return found
+
+    def _wait(self, control: Control) -> float:
+        """Do what is due; how long the loop may sleep after it, in seconds."""
+        now = self._clock()
+        if self._deadline is not None and now >= self._deadline:
+            outgoing, self._deadline = self._encapsulation.tick(now)
+            self._send(outgoing)
+        due = [one for one in (control.idle(now), self._deadline) if one is not None]
+        return min(LONGEST_WAIT_S, max(0.0, min(due) - now)) if due else LONGEST_WAIT_S
+
+    # --- outbound ---------------------------------------------------------------------------------------------
+
+    def _outbound(self, queue: int) -> None:
+        frames: list[bytes] = []
+        try:
+            for _ in range(BATCH):
+                frames.append(os.read(queue, FRAME_BYTES))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._device_failed(queue, error)
+        by_peer: dict[PeerId, list[Buffer]] = {}
+        to_peer = self._to_peer
+        for frame in frames:
+            if frame[0] or frame[1]:
+                packets = _complete(frame)
+                if not packets:
+                    self._counters["drop-bad-offload"] += 1
+            else:
+                packets = (frame[gso.HEADER_BYTES :],)
+            for packet in packets:
+                inner = destination(packet)
+                peer = to_peer.get(inner) if inner is not None else None
+                if peer is None:
+                    peer = self._peer_of(inner, packet, queue)
+                    if peer is None:
+                        continue
+                if peer in by_peer:
+                    by_peer[peer].append(packet)
+                else:
+                    by_peer[peer] = [packet]
+        now = self._clock()
+        for peer, batch in by_peer.items():
+            self._count_out(self._peers[peer], batch)
+            self._send(self._encapsulation.seal(peer, batch, now))
+
+    def _peer_of(self, inner: bytes | None, packet: Buffer, queue: int) -> PeerId | None:
+        """The slow way: look up, remember, or tell the sender that there is no way."""
+        if inner is None:
+            self._counters["drop-bad-inner"] += 1
+            return None
+        if len(self._to_peer) >= CACHE_ENTRIES:
+            self._to_peer.clear()
+        peer = self._to_peer[inner] = self._routes.lookup(inner)
+        if peer is None and (inner[0] == 0xFF if len(inner) == 16 else inner[0] >> 4 == 0xE):
+            self._counters["drop-multicast"] += 1
+        elif peer is None:
+            self._counters["drop-no-route"] += 1
+            source = self._icmp_sources.get(packet[0] >> 4)
+            if source is not None and self._icmp_limit.allow(self._clock()):
+                answer = icmp.unreachable(packet, source)
+                if answer is not None:
+                    self._counters["icmp-unreachable"] += 1
+                    self._write(queue, answer)
+        return peer
+
+    def _count_out(self, traffic: Traffic, batch: Sequence[Buffer]) -> None:
+        size = sum(map(len, batch))
+        traffic.packets_out += len(batch)
+        traffic.bytes_out += size
+        self._counters["packets-out"] += len(batch)
+        self._counters["bytes-out"] += size
+
+    def _send(self, outgoing: Sequence[Outgoing]) -> None:
+        for path, datagrams in outgoing:
+            address = self._paths.address(path)
+            sock = self._socket_for(address)
+            if address is None or sock is None:
+                self._counters["drop-no-path"] += len(datagrams)
+                continue
+            self._sender.send(sock, address, datagrams)
+
+    def _socket_for(self, address: SocketAddress | None) -> socket.socket | None:
+        if address is not None:
+            family = family_of(address)
+            for sock in self._sockets:
+                if sock.family == family:
+                    return sock
+        return None
+
+    # --- inbound ------------------------------------------------------------------------------------------------
+
+    def _inbound(self, sock: socket.socket) -> None:
+        for _ in range(BATCH):
+            try:
+                data, ancillary, flags, address = sock.recvmsg(
+                    DATAGRAM_BYTES, ANCILLARY_BYTES, socket.MSG_DONTWAIT
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                # An error that an earlier send left on the socket (udp(7)); reading it has cleared it.
+                self._counters["receive-errors"] += 1
+                continue
+            if flags & socket.MSG_TRUNC:
+                self._counters["drop-truncated"] += 1
+                continue
+            size = segment_size(ancillary) if ancillary else 0
+            if 0 < size < len(data):
+                datagrams = [data[start : start + size] for start in range(0, len(data), size)]
+            else:
+                datagrams = [data]
+            self._open(address, datagrams)
+
+    def _open(self, address: SocketAddress, datagrams: Sequence[bytes]) -> None:
+        now = self._clock()
+        path = self._paths.received_from(address)
+        opened = self._encapsulation.open(path, datagrams, now)
+        for senders, packets in opened.deliveries:
+            self._deliver(senders, packets, now)
+        for other in opened.others:
+            self._send(self._encapsulation.control(path, other, now))
+            self._deadline = 0.0
+
+    def _deliver(self, senders: frozenset[PeerId], packets: Sequence[Buffer], now: float) -> None:
+        """Check where packets claim to come from and to go, and hand them to the kernel."""
+        if not senders:
+            self._counters["drop-unknown-peer"] += len(packets)
+            return
+        if not self._queues:
+            self._counters["drop-no-device"] += len(packets)
+            return
+        accepted = self._accepted.get(senders)
+        if accepted is None:
+            accepted = self._accepted[senders] = {}
+        queue, size, count = self._queues[0], 0, 0
+        for packet in packets:
+            flow = addresses(packet)
+            traffic = accepted.get(flow) if flow is not None else None
+            if traffic is None:
+                traffic = self._accept(senders, flow, accepted)
+                if traffic is None:
+                    continue
+            traffic.packets_in += 1
+            traffic.bytes_in += len(packet)
+            traffic.last_seen = now
+            size += len(packet)
+            count += 1
+            self._write(queue, packet)
+        self._counters["packets-in"] += count
+        self._counters["bytes-in"] += size
+
+    def _accept(
+        self, senders: frozenset[PeerId], flow: Flow | None, accepted: dict[Flow, Traffic]
+    ) -> Traffic | None:
+        """Whose packet this is, by its inner addresses; None (and counted) where it may not pass."""
+        if flow is None:
+            self._counters["drop-bad-inner"] += 1
+            return None
+        source, target = flow
+        owner = self._routes.lookup(source)
+        if self._local.source_check == "strict":
+            if owner is None or owner not in senders:
+                self._counters["drop-source"] += 1
+                return None
+            if not self._ours.lookup(target):
+                self._counters["drop-destination"] += 1
+                return None
+        elif owner is None or owner not in senders:
+            owner = min(senders)
+        if len(accepted) >= CACHE_ENTRIES:
+            accepted.clear()
+        traffic = accepted[flow] = self._peers[owner]
+        return traffic
+
+    def _write(self, queue: int, packet: Buffer) -> None:
+        try:
+            os.writev(queue, (PLAIN_HEADER, packet))
+        except BlockingIOError:
+            self._counters["drop-device-busy"] += 1
+        except OSError as error:
+            self._counters["drop-device"] += 1
+            self._device_failed(queue, error)
+
+    def _device_failed(self, queue: int, error: OSError) -> None:
+        """EIO is a link that is down: it may come back. A deleted one is not read again."""
+        if error.errno in DEVICE_GONE and queue not in self._lost:
+            self._lost.append(queue)
+            with contextlib.suppress(OSError, ValueError):
+                self._epoll.unregister(queue)
+        self._counters["device-errors"] += 1
+
+
+def _complete(frame: bytes) -> Sequence[Buffer]:
+    """The packets of a frame whose checksum or splitting an earlier engine's offloads left to us."""
+    header = gso.parse(frame)
+    if header is None:
+        return ()
+    return gso.split(header, frame[gso.HEADER_BYTES :])
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -1,0 +1,88 @@
+"""The UDP sockets that tulled opens for the forwarder, with every option that needs rights set on them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from tulle.contracts.backend import Listen
+from tulle.kernel.holders import udp_port_holders
+
+BUFFER_BYTES = 7 * 1024 * 1024
+"""Of each socket and direction: about 5,000 datagrams of 1,400 bytes."""
+
+# asm-generic/socket.h, linux/in.h, linux/in6.h, linux/udp.h: numbers that the socket module lacks in Python 3.11.
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
+PMTUDISC_DONT, PMTUDISC_DO = 0, 2
+IP_PKTINFO, IP_RECVERR, IPV6_RECVERR = 8, 11, 25
+UDP_GRO = 104
+
+
+def open_udp(listen: Listen) -> socket.socket:
+    """A non-blocking socket bound to the wildcard address of `listen.family`. Raises OSError; for a port that is
+    in use the text says by whom."""
+    family = socket.AF_INET if listen.family == 4 else socket.AF_INET6
+    opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        _set_options(opened, listen)
+        opened.bind(("0.0.0.0" if listen.family == 4 else "::", listen.port))
+    except OSError as error:
+        opened.close()
+        raise OSError(error.errno, _explain(error, listen)) from error
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _set_options(opened: socket.socket, listen: Listen) -> None:
+    """Path MTU: `fragment` lets routers and this host cut outer packets, else DF is set and EMSGSIZE tells."""
+    discover = PMTUDISC_DONT if listen.fragment else PMTUDISC_DO
+    if listen.family == 4:
+        opened.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
+        opened.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 0)
+        opened.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 0)
+    else:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, discover)
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 0)
+        opened.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 0)
+    _set_buffer(opened, SO_RCVBUFFORCE, socket.SO_RCVBUF)
+    _set_buffer(opened, SO_SNDBUFFORCE, socket.SO_SNDBUF)
+    opened.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+
+
+def _set_buffer(opened: socket.socket, force: int, plain: int) -> None:
+    """Without CAP_NET_ADMIN in the first user namespace the force is refused (EPERM): then as far as the
+    administrator's limit goes (net.core.rmem_max, wmem_max), to which the kernel cuts the plain request."""
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, force, BUFFER_BYTES)
+    except PermissionError:
+        opened.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
+
+
+def _explain(error: OSError, listen: Listen) -> str:
+    """What to do depends on why; for a port in use, on who has it."""
+    where = f"port {listen.port}/udp (IPv{listen.family})"
+    match error.errno:
+        case errno.EADDRINUSE:
+            holders = udp_port_holders(listen.port)
+            if not holders:
+                return (
+                    f"{where} is in use, but by no process that can be seen from here: by the kernel (a vxlan or "
+                    f"wireguard device, see ip -d link) or a program in a container; remove it or set Backend.Port"
+                )
+            names = " and ".join(map(str, holders))
+            return f"{where} is in use by {names}: stop it or set Backend.Port"
+        case errno.EACCES:
+            return (
+                f"{where} needs the capability CAP_NET_BIND_SERVICE: give it, or set Backend.Port above 1023"
+            )
+        case errno.EAFNOSUPPORT | errno.EADDRNOTAVAIL:
+            return (
+                f"{where} cannot be opened, this kernel has no IPv{listen.family}: enable it or leave it out"
+            )
+        case _:
+            return f"{where} cannot be opened: {os.strerror(error.errno or 0)}"

@@ -1,0 +1,124 @@
+"""`tulle lab demo`, which is `make run`: a cluster in front of your eyes, with every claim checked.
+
+A check that fails raises LabError; the lab is taken down whatever happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tulle.lab.cluster import Lab
+from tulle.lab.errors import LabError
+from tulle.lab.stores import TULLE
+
+MOVED_BYTES = 64 << 20
+FLOOD_COUNT = 20_000
+FLOOD_RATE = 5_000.0
+KILL_AFTER_S = 0.5
+PINGS = 3
+
+VICTIM = "n1"
+FROM, TO = "n1/p1", "n2/p1"
+
+NEXT = """
+Try next:
+  tulle lab up                          the same, and it stays
+  tulle lab exec n1/p1 -- ping 10.42.x.y
+  tulle lab exec n1 -- tulle status     what a node knows
+  tulle lab down
+  tulle lab up --family dual --store etcd --nodes 5
+On real machines:
+  tulle init --network 10.42.0.0/16 --store etcd --etcd-endpoints http://…
+  tulled --etcd-endpoints http://…      on each node
+"""
+
+Say = Callable[[str], None]
+
+
+def run(lab: Lab, title: Say, line: Say) -> None:
+    """Show it all with a lab that is not up yet. `title` is told what each step is for, `line` what came of it."""
+    started = time.monotonic()
+    title(f"Building {lab.plan.nodes} nodes with {lab.plan.pods} pods each, in namespaces of this machine:")
+    lab.up(said=line)
+    try:
+        line(f"up after {time.monotonic() - started:.1f} s; the host's own network is untouched")
+        show_leases(lab, title, line)
+        ping_everybody(lab, title, line)
+        move_data(lab, title, line)
+        kill_tulled(lab, title, line)
+        restart_tulled(lab, title, line)
+    finally:
+        title("Taking everything down:")
+        lab.down()
+        line("one signal to the lab's first process; the kernel removed the rest with it")
+    title(f"Done in {time.monotonic() - started:.1f} s.")
+    line(NEXT)
+
+
+def show_leases(lab: Lab, title: Say, line: Say) -> None:
+    title("Each node took a subnet of the cluster network and keeps it as a lease in the store:")
+    for text in lab.run(VICTIM, [*TULLE, "leases"]).stdout.splitlines():
+        line(text)
+    plane = lab.status(VICTIM)["dataplane"]
+    line(f"packets are carried by the {plane['engine']} engine ({plane['engine_because']})")
+
+
+def ping_everybody(lab: Lab, title: Say, line: Say) -> None:
+    title("Every pod pings every other pod, at its own address, without translation:")
+    answers = lab.ping_all(PINGS)
+    silent = [f"{source} to {target}" for (source, target), count in answers.items() if count < PINGS]
+    line(f"{len(answers) - len(silent)} of {len(answers)} pairs answer {PINGS} of {PINGS}")
+    if silent:
+        raise LabError(f"These pings were not all answered: {', '.join(silent)}.{look(lab)}")
+
+
+def move_data(lab: Lab, title: Say, line: Say) -> None:
+    title(f"{FROM} sends {MOVED_BYTES >> 20} MB to {TO} over TCP; both ends take the SHA-256:")
+    moved = lab.transfer(FROM, TO, MOVED_BYTES)
+    line(
+        f"{'unchanged' if moved.unchanged else 'CHANGED'}, {moved.gbit_s:.2f} Gb/s in {moved.duration_s:.1f} s"
+    )
+    if not moved.unchanged:
+        raise LabError(f"The bytes that arrived at {TO} are not those that {FROM} sent.{look(lab)}")
+
+
+def kill_tulled(lab: Lab, title: Say, line: Say) -> None:
+    title(
+        f"{FROM} sends {FLOOD_COUNT} numbered datagrams to {TO}; meanwhile the tulled of {VICTIM} is killed (-9). "
+        "The forwarder, a process of its own, goes on:"
+    )
+    with lab.flood(FROM, TO, count=FLOOD_COUNT, rate=FLOOD_RATE) as flood:
+        time.sleep(KILL_AFTER_S)
+        lab.kill_tulled(VICTIM)
+        result = flood.finish()
+    line(
+        f"{result.sent} sent, {result.received} received, {result.lost} lost; "
+        f"longest pause {result.longest_gap_ms:.0f} ms"
+    )
+    if result.lost:
+        own = (
+            f" ({result.socket_drops} of them by the counting program itself)" if result.socket_drops else ""
+        )
+        raise LabError(f"{result.lost} datagrams were lost{own}.{look(lab)}")
+
+
+def restart_tulled(lab: Lab, title: Say, line: Say) -> None:
+    title(f"The tulled of {VICTIM} starts again, finds its lease and adopts the forwarder that runs:")
+    subnets, forwarder = lab.nets[VICTIM], lab.forwarder_pid(VICTIM)
+    started = time.monotonic()
+    lab.start_tulled(VICTIM)
+    lab.wait_ready()
+    line(f"ready after {time.monotonic() - started:.1f} s, subnet {', '.join(subnets.gateways)}")
+    if lab.wait_subnets()[VICTIM] != subnets:
+        raise LabError(f"{VICTIM} came back with another subnet.{look(lab)}")
+    if forwarder is None or lab.forwarder_pid(VICTIM) != forwarder:
+        raise LabError(f"{VICTIM} did not keep its forwarder, process {forwarder}.{look(lab)}")
+    if lab.ping(FROM, TO) != 1:
+        raise LabError(f"{FROM} no longer reaches {TO}.{look(lab)}")
+
+
+def look(lab: Lab) -> str:
+    """Ends an error: what the daemons said."""
+    logs = "".join(f"\n{node}'s log ends:\n" + lab.log_tail(node) for node in lab.plan.node_names)
+    return f" To look around, run: tulle lab up.{logs}"

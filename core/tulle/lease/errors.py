@@ -1,0 +1,21 @@
+"""How a node loses what it holds. Both end `LeaseManager.run`; tulled says so and starts again or stops."""
+
+from __future__ import annotations
+
+
+class DuplicateNode(Exception):
+    """Another tulled is alive under our node's name."""
+
+
+class SubnetLost(Exception):
+    """Our subnet belongs to another node now (we were away for longer than the lease). Traffic for it goes there:
+    start again, with another subnet."""
+
+
+def duplicate(node: str, holder: str) -> DuplicateNode:
+    """`holder`: what is known of the other one."""
+    return DuplicateNode(
+        f"another tulled is alive under the node name {node!r} ({holder}): stop one of the two, or give this "
+        "node a name of its own with --node-name. A machine that was cloned needs another host name, and its "
+        "tulle state directory removed"
+    )

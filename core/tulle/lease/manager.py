@@ -1,0 +1,306 @@
+"""The subnet manager on a store: what tulled asks for its subnet and for the other nodes.
+
+Everything it knows comes from three mirrors (config, leases, member records) and everything it owns is kept by one
+publisher; `run` drives them. Keys and lease values are flannel's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from tulle.config.network import NetworkConfig, parse_network_config
+from tulle.contracts.backend import JsonObject, Peer
+from tulle.contracts.store import KeyValue, Store, StoreError
+from tulle.contracts.subnet import Claim
+from tulle.lease.acquire import Acquirer, Holding, Keys, Times
+from tulle.lease.allocate import Me
+from tulle.lease.codec import decode_lease, decode_member
+from tulle.lease.errors import SubnetLost, duplicate
+from tulle.lease.identity import NameHolder
+from tulle.lease.model import Lease, Member
+from tulle.lease.table import PeerTable
+from tulle.net.prefix import Prefix
+from tulle.net.subnets import SubnetRange
+from tulle.store.clock import Clock
+from tulle.store.mirror import Mirror, MirrorStatus
+from tulle.store.publisher import Conflict, Publisher, RecordSet
+from tulle.store.retry import OutageLog, RareLog
+
+TTL_S = 86_400
+"""24 h, flannel's."""
+RENEW_MARGIN_S = 3_600
+COALESCE_S = 0.02
+"""Changes within this time come as one set of peers."""
+
+_log = logging.getLogger("tulle.lease.manager")
+
+
+class LeaseManager:
+    """A `contracts.subnet.SubnetManager`. `run` must run as a task for anything else here to get an answer."""
+
+    def __init__(
+        self,
+        store: Store,
+        prefix: str,
+        *,
+        node: str,
+        node_id: str,
+        boot_id: str,
+        clock: Clock,
+        rng: random.Random,
+        ttl_s: int = TTL_S,
+        renew_margin_s: int = RENEW_MARGIN_S,
+    ) -> None:
+        """`node_id` is random and lasts (state directory), `boot_id` is the kernel's. Raises ValueError for a
+        node name that cannot be a part of a key, and for times that do not fit."""
+        if not node or "/" in node or not node.isprintable():
+            raise ValueError(f"{node!r} cannot be a node's name: give a host name such as node-1")
+        self._node, self._node_id, self._boot_id = node, node_id, boot_id
+        self._keys = Keys(prefix, node)
+        self._clock = clock
+        self._outages = outages = OutageLog(
+            logging.getLogger("tulle.store"), f"{store.name} at {store.location}", clock
+        )
+        self._config: Mirror[bytes] = Mirror(
+            store,
+            self._keys.config,
+            _plain,
+            clock=clock,
+            rng=rng,
+            outages=outages,
+            only=lambda key: key == self._keys.config,
+        )
+        self._subnets: Mirror[Lease] = Mirror(
+            store, self._keys.subnets, decode_lease, clock=clock, rng=rng, outages=outages
+        )
+        self._members: Mirror[Member] = Mirror(
+            store, self._keys.members, decode_member, clock=clock, rng=rng, outages=outages
+        )
+        self._publisher = Publisher(store, clock=clock, rng=rng, outages=outages)
+        self._names = NameHolder(
+            store, self._publisher, self._keys.alive, clock=clock, rng=rng, outages=outages
+        )
+        self._acquirer = Acquirer(
+            store,
+            self._keys,
+            self._subnets,
+            self._members,
+            self._publisher,
+            Times(ttl_s, renew_margin_s),
+            clock=clock,
+            rng=rng,
+            outages=outages,
+        )
+        self._claim: Claim | None = None
+        self._alive: RecordSet | None = None
+        self._holding: Holding | None = None
+        self._acquired = asyncio.Event()
+        self._failure: asyncio.Queue[Exception] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Ends only by an exception: SubnetLost, DuplicateNode, or being cancelled. What we hold stays in the
+        store then."""
+        parts = (
+            self._config.run(),
+            self._subnets.run(),
+            self._members.run(),
+            self._publisher.run(),
+            self._watch_own_key(),
+            self._fail(),
+        )
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def network_config(self) -> bytes:
+        """The JSON text, as soon as there is one; says once what to do where there is none."""
+        said = False
+        with self._config.subscribe() as changes:
+            while True:
+                await changes.next()
+                item = self._config.items.get(self._keys.config)
+                if item is not None:
+                    return item.kv.value
+                if not said:
+                    _log.warning(
+                        "no-config: the store has no network config at %s: write one with `tulle init`; "
+                        "waiting for it",
+                        self._keys.config,
+                    )
+                said = True
+
+    async def acquire(self, claim: Claim) -> tuple[Prefix, ...]:
+        """As the contract says. Raises ConfigError, DuplicateNode."""
+        if claim.node != self._node:
+            raise ValueError(f"this manager is for node {self._node!r}, the claim for {claim.node!r}")
+        if self._claim is not None:
+            raise RuntimeError("acquire is called once; call update to change what the lease says")
+        self._claim = claim
+        try:
+            await self._ranges()  # a wrong config ends here, before the store sees anything of us
+            me = self._me(claim)
+            alive = await self._hold_name(me)
+            holding = await self._acquirer.acquire(self._ranges, claim, me, alive)
+        except BaseException:
+            self._claim = None
+            raise
+        self._holding = holding
+        holding.kept.when_lost(lambda: self._failure.put_nowait(self._subnet_lost(holding)))
+        self._acquired.set()
+        return holding.prefixes
+
+    async def update(self, claim: Claim) -> None:
+        """As the contract says. Raises SubnetLost where there is nothing to update any more."""
+        holding = self._holding
+        if holding is None or claim.node != self._node:
+            raise RuntimeError(
+                "update changes what the own lease says: call acquire first, for the same node"
+            )
+        self._claim = claim
+        values = self._acquirer.values(
+            holding.key,
+            holding.prefixes,
+            claim,
+            self._me(claim),
+            holding.lease_extra,
+            holding.member_extra,
+        )
+        try:
+            await self._publisher.update(holding.kept, values)
+        except Conflict as conflict:
+            raise self._subnet_lost(holding) from conflict
+
+    async def peers(self) -> AsyncGenerator[Sequence[Peer], None]:
+        """As the contract says; begins when we have our subnet, which is left out."""
+        await self._acquired.wait()
+        await self._subnets.synced.wait()
+        await self._members.synced.wait()
+        assert self._holding is not None
+        config = await self._network()
+        table = PeerTable(self._holding.key, self._holding.prefixes, config.networks)
+        rare = RareLog(self._clock)
+        refused: set[str] = set()
+        first = True
+        bell = asyncio.Event()
+        with self._subnets.subscribe(bell) as leases, self._members.subscribe(bell) as members:
+            while True:
+                changed = table.apply(leases.take(), members.take())
+                for key in table.refused.keys() - refused:
+                    rare.warn(_log, f"lease-refused: {key}: {table.refused[key]}; no traffic goes there")
+                refused = set(table.refused)
+                if changed or first:
+                    first = False
+                    yield table.peers()
+                await bell.wait()
+                await self._clock.sleep(COALESCE_S)
+
+    async def release(self) -> None:
+        """Give the subnet and the name back; a reservation stays. Raises StoreError: then they run out."""
+        if self._holding is not None:
+            await self._publisher.release(self._holding.kept, spare={self._keys.subnets + self._holding.key})
+        if self._alive is not None:
+            await self._publisher.release(self._alive)
+
+    async def close(self) -> None:
+        """For the end of tulled: give the name back, so that nobody waits for it, and keep the subnet."""
+        if self._alive is not None:
+            with suppress(StoreError):
+                await self._publisher.release(self._alive)
+
+    def status(self) -> JsonObject:
+        """For `tulle status`; times are seconds ago."""
+        mirrors: dict[str, Mirror[Any]] = {
+            "config": self._config,
+            "subnets": self._subnets,
+            "members": self._members,
+        }
+        found: dict[str, Any] = {
+            "node": self._node,
+            "prefix": self._keys.prefix,
+            "state": self._subnets.status().state,
+            "mirrors": {name: self._mirror_status(mirror.status()) for name, mirror in mirrors.items()},
+        }
+        if self._holding is not None:
+            records = self._holding.kept.records
+            key = self._keys.subnets + self._holding.key
+            found["lease"] = {
+                "key": key,
+                "prefixes": [str(prefix) for prefix in self._holding.prefixes],
+                "reserved": key in records.lasting,
+                "confirmed_s_ago": round(self._clock.now() - self._holding.kept.renewed, 1),
+                "lost": self._holding.kept.lost.is_set(),
+            }
+        return found
+
+    async def _hold_name(self, me: Me) -> RecordSet:
+        if self._alive is None or self._alive.over:  # else an earlier acquire was cancelled
+            self._alive = await self._names.hold(me)
+            self._alive.when_lost(
+                lambda: self._failure.put_nowait(duplicate(self._node, "it took the name while we were away"))
+            )
+        return self._alive
+
+    def _mirror_status(self, status: MirrorStatus) -> dict[str, Any]:
+        return {
+            "state": status.state,
+            "for_s": round(self._clock.now() - status.since, 1),
+            "revision": status.revision,
+            "items": status.items,
+            "problems": status.problems,
+            "relists": status.relists,
+            "reconnects": status.reconnects,
+            "last_error": status.last_error,
+        }
+
+    def _me(self, claim: Claim) -> Me:
+        return Me(self._node, self._node_id, self._boot_id, claim.public, claim.previous)
+
+    async def _network(self) -> NetworkConfig:
+        return parse_network_config(await self.network_config())
+
+    async def _ranges(self) -> list[SubnetRange]:
+        return [family.subnets() for family in (await self._network()).families]
+
+    async def _watch_own_key(self) -> None:
+        """Have the publisher look at our keys as soon as somebody has changed or deleted them."""
+        await self._acquired.wait()
+        assert self._holding is not None
+        kept = self._holding.kept
+        bell = asyncio.Event()
+        with self._subnets.subscribe(bell), self._members.subscribe(bell):
+            while True:
+                for mirror, key in (
+                    (self._subnets, self._keys.subnets + self._holding.key),
+                    (self._members, self._keys.member),
+                ):
+                    item, known = mirror.items.get(key), kept.records.known.get(key)
+                    if (item.kv.modified if item else 0) != (known.modified if known else 0):
+                        kept.check()
+                await bell.wait()
+                bell.clear()
+
+    async def _fail(self) -> None:
+        raise await self._failure.get()
+
+    def _subnet_lost(self, holding: Holding) -> SubnetLost:
+        names = ", ".join(str(prefix) for prefix in holding.prefixes)
+        return SubnetLost(
+            f"the subnet {names} of node {self._node!r} now belongs to another node, as the store says at "
+            f"{self._keys.subnets}{holding.key}: start tulled again and it takes another subnet; pods with "
+            "addresses of the old one must be started anew"
+        )
+
+
+def _plain(kv: KeyValue) -> bytes:
+    return kv.value

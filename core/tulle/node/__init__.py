@@ -1,0 +1,13 @@
+"""tulled: the daemon of one node.
+
+main        the program: flags, logging, exit status
+daemon      the order of things: config, underlay, lease, backend, peers, the end
+dataplane   TUN, sockets and forwarder of a user-space backend
+keeper      keeps links, addresses and routes as they are wanted
+identity    who this node is: id, boot id
+subnet_env  the file that CNI plugins read
+rundir      what lies in the run directory
+api, http   the local API: its methods, and HTTP over a Unix socket
+client      its client, standard library only
+down        taking everything away, with or without a running tulled
+"""

@@ -1,0 +1,46 @@
+"""tulled's local API: which methods there are, what plugins add, and how a request finds its method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tulle.contracts.specs import ApiMethod
+from tulle.node.http import HttpError, HttpServer, Request
+
+VERSION = "v1"
+
+
+class Api:
+    """Methods by verb and path, served on a Unix socket."""
+
+    def __init__(self, path: Path, methods: Sequence[ApiMethod]) -> None:
+        self._methods: dict[tuple[str, str], ApiMethod] = {(one.verb, one.path): one for one in methods}
+        self._server = HttpServer(path, self.handle)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    async def handle(self, request: Request) -> Any:
+        """Raises HttpError for anything that is not a method."""
+        _, version, *rest = [*request.path.split("/", 2), "", ""][:3]
+        if version != VERSION:
+            raise HttpError(404, f"{request.path}: methods lie under /{VERSION}/")
+        path = rest[0].strip("/")
+        method = self._methods.get((request.verb, path))
+        if method is None:
+            verbs = [verb for verb, known in self._methods if known == path]
+            if verbs:
+                raise HttpError(405, f"{request.verb} /{VERSION}/{path}: use {', '.join(verbs)}")
+            known = ", ".join(sorted(f"{verb} /{VERSION}/{name}" for verb, name in self._methods))
+            raise HttpError(404, f"{request.path}: no such method. There are: {known}")
+        if request.body is not None and not isinstance(request.body, dict):
+            raise HttpError(400, "the body must be a JSON object")
+        try:
+            return await method.handler(request.query, request.body or {})
+        except ValueError as error:
+            raise HttpError(400, str(error)) from error

@@ -1,0 +1,93 @@
+"""Taking away everything that is tulle's on this node, with or without a running tulled. Leases and the state directory
+stay, so that the node comes back with its subnet.
+
+What is ours is known by the record in the run directory and by marks in the kernel; where the record is gone the marks
+are enough for all but subnet.env.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+
+from tulle.forward import messages
+from tulle.kernel import sysctl
+from tulle.kernel.netlink import Netlink
+from tulle.node.rundir import Record, RunDir
+from tulle.worker import messages as worker
+from tulle.worker.supervise import WorkerGone, connect, kill
+
+FORWARDER = b"tulle.forward.main"
+STOP_S = 2.0
+
+
+async def remove_all(run_dir: RunDir) -> list[str]:
+    """Returns a line for each thing that was removed. Call it when no tulled runs on this directory, or from that
+    tulled itself when it has stopped everything else."""
+    record = run_dir.record()
+    lines = await stop_forwarders(run_dir)
+    async with Netlink() as netlink:
+        lines += await netlink.remove_ours()
+    if record is not None:
+        lines += sysctl.restore(record.sysctls)
+        lines += remove_subnet_file(record)
+    return lines + run_dir.clear()
+
+
+async def stop_forwarders(run_dir: RunDir) -> list[str]:
+    """Ask the forwarder to end, and end those that do not answer (an emptied run directory has no socket)."""
+    lines = []
+    for pid in list(forwarders(run_dir)):
+        try:
+            session = await connect(run_dir.forwarder_socket, messages.decode, STOP_S)
+            if session.hello.pid == pid:
+                session.send(worker.Stop())
+                await asyncio.to_thread(wait_for_end, pid, STOP_S)
+            session.close()
+        except WorkerGone:
+            pass
+        kill(pid, str(run_dir.path))
+        lines.append(f"forwarder {pid}: stopped")
+    return lines
+
+
+def forwarders(run_dir: RunDir) -> Iterator[int]:
+    """Process ids of the forwarders of this run directory in this network namespace."""
+    here = os.readlink("/proc/self/ns/net")
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            mine = FORWARDER in words and str(run_dir.path).encode() in words
+            if mine and os.readlink(entry / "ns/net") == here:
+                yield int(entry.name)
+        except OSError:
+            continue
+
+
+def wait_for_end(pid: int, timeout: float) -> bool:
+    """Whether the process ended within `timeout` seconds."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], timeout)[0])
+    finally:
+        os.close(descriptor)
+
+
+def remove_subnet_file(record: Record) -> list[str]:
+    """Only where it says what we wrote: flannel, or another tulled, may have put its own there."""
+    path = Path(record.subnet_file)
+    try:
+        if not record.subnet_file or path.read_text() != record.subnet_file_text:
+            return []
+        path.unlink()
+    except OSError:
+        return []
+    return [f"{path}: removed"]

@@ -1,0 +1,98 @@
+"""Keeps links, addresses and routes as they are wanted: when that changes, when the kernel says that something
+changed, and every 30 s for what no event told.
+
+Several parties want things (the node itself, the data plane, a backend); each states its whole part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from tulle.contracts.backend import Problem, Report
+from tulle.kernel.netlink import Netlink
+from tulle.kernel.state import Wanted
+
+log = logging.getLogger("tulle.kernel")
+
+PASS_S = 30.0
+KEPT_MENDS = 50
+
+
+class Mend(msgspec.Struct, frozen=True):
+    """Something that was not as wanted and was put right."""
+
+    at: float
+    """Unix time."""
+    line: str
+
+
+class Keeper:
+    """`run` is its task; `want` and `settle` may be called at any time."""
+
+    def __init__(self, netlink: Netlink, *, wall: Callable[[], float] = time.time) -> None:
+        self.mends: deque[Mend] = deque(maxlen=KEPT_MENDS)
+        self.problems: tuple[Problem, ...] = ()
+        self.before_pass: list[Callable[[], Awaitable[list[str]]]] = []
+        """Called before each pass: whoever must make links first. They return lines of what they did."""
+        self._netlink = netlink
+        self._wall = wall
+        self._parts: dict[str, Wanted] = {}
+        self._turn = asyncio.Lock()
+        self._bell = asyncio.Event()
+        self._settled: set[str] = set()
+
+    def want(self, party: str, wanted: Wanted) -> None:
+        """A party's whole part; it is applied by the next pass."""
+        self._parts[party] = wanted
+        self._settled.discard(party)
+        self._bell.set()
+
+    def wake(self) -> None:
+        """Something may have changed in the kernel."""
+        self._bell.set()
+
+    async def settle(self) -> Report:
+        """One pass now. What it changes for parts that were settled before is a mend, and is remembered."""
+        async with self._turn:
+            self._bell.clear()
+            mending = set(self._parts) <= self._settled
+            lines = [line for make in self.before_pass for line in await make()]
+            report = await self._netlink.reconcile(self._all())
+            lines += report.changed
+            for line in lines:
+                log.info("%s %s", "kernel-mended" if mending else "kernel-set", line)
+                if mending:
+                    self.mends.append(Mend(self._wall(), line))
+            for problem in report.problems:
+                if problem not in self.problems:
+                    log.warning("kernel-problem code=%s %s", problem.code, problem.message)
+            self.problems = report.problems
+            self._settled = set(self._parts)
+            return report
+
+    async def run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(PASS_S):
+                    await self._bell.wait()
+            except TimeoutError:
+                pass
+            try:
+                await self.settle()
+            except OSError as error:
+                log.warning("kernel-pass-failed error=%s (tried again)", error)
+                await asyncio.sleep(1.0)
+
+    def _all(self) -> Wanted:
+        parts = self._parts.values()
+        return Wanted(
+            links=tuple(one for part in parts for one in part.links),
+            addresses=tuple(one for part in parts for one in part.addresses),
+            routes=tuple(one for part in parts for one in part.routes),
+        )

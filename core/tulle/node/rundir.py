@@ -1,0 +1,110 @@
+"""What lies in the run directory, and the lock that makes one tulled of one directory.
+
+tulled.lock     held while tulled runs; its text is tulled's process id
+tulled.sock     the local API
+forwarder.sock  the forwarder's control socket; forwarder.log is its standard error
+node.json       what `tulle down` must know when tulled is gone
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+from tulle.files import write_atomically
+from tulle.kernel.sysctl import Old
+
+FORWARDER_FILES = ("forwarder.sock", "forwarder.sock.new", "forwarder.log")
+OWN_FILES = ("tulled.sock", "tulled.lock", "node.json", "node.json.new", *FORWARDER_FILES)
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """node.json: written before anything is changed, so that a crash in between leaves nothing unknown."""
+
+    node: str
+    node_id: str
+    state_dir: str
+    store: str
+    store_prefix: str
+    store_settings: dict[str, object] = {}
+    """Without secrets."""
+    subnet_file: str = ""
+    subnet_file_text: str = ""
+    """As we wrote it last: another's is left alone."""
+    links: list[str] = []
+    sysctls: dict[str, Old] = {}
+    """Values as they were before tulle changed them."""
+
+
+class AlreadyRunning(Exception):
+    """Another tulled holds this run directory."""
+
+
+class RunDir:
+    """Paths, lock and record."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.api_socket = path / "tulled.sock"
+        self.forwarder_socket = path / "forwarder.sock"
+        self._lock_path = path / "tulled.lock"
+        self._record_path = path / "node.json"
+        self._lock: int | None = None
+
+    def take(self) -> None:
+        """Make the directory and hold the lock as long as this process lives. Raises AlreadyRunning, OSError."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o755)
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise AlreadyRunning(
+                f"{self.path}: tulled runs here already (pid {self.holder()}); "
+                "stop it, or give this one another --run-dir"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        self._lock = descriptor
+
+    def holder(self) -> int | None:
+        """The process id of the tulled that runs here, None where none does."""
+        try:
+            descriptor = os.open(self._lock_path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(descriptor, 32).decode(errors="replace").strip()
+            return int(text) if text.isdigit() else None
+        finally:
+            os.close(descriptor)
+        return None
+
+    def record(self) -> Record | None:
+        """What the last tulled wrote; None where there is nothing to read."""
+        try:
+            return msgspec.json.decode(self._record_path.read_bytes(), type=Record)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def write_record(self, record: Record) -> None:
+        write_atomically(self._record_path, msgspec.json.encode(record), mode=0o600)
+
+    def clear(self) -> list[str]:
+        """Remove our files, and the directory where nothing else is in it."""
+        removed = []
+        for name in OWN_FILES:
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).unlink()
+                removed.append(f"{self.path / name}: removed")
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+            removed.append(f"{self.path}: removed")
+        return removed

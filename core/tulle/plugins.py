@@ -1,0 +1,212 @@
+"""Finding plugins, and what they provide. A broken plugin is reported by name and reason and skipped.
+
+Everything goes through entry points, also what ships with tulle. Nothing heavy is imported: hooks return specs that
+name their factories.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import msgspec
+import pluggy
+
+from tulle import hookspecs
+from tulle.contracts.specs import (
+    BackendSpec,
+    ComponentSpec,
+    EncapsulationSpec,
+    EngineSpec,
+    OptionSpec,
+    Spec,
+    StoreSpec,
+    SubnetManagerSpec,
+    load,
+)
+
+log = logging.getLogger("tulle.plugins")
+
+GROUP = "tulle"
+HOOK_KINDS = {
+    "tulle_backends": "backend",
+    "tulle_encapsulations": "encapsulation",
+    "tulle_engines": "engine",
+    "tulle_stores": "store",
+    "tulle_subnet_managers": "subnet-manager",
+    "tulle_components": "component",
+    "tulle_commands": "command",
+    "tulle_options": "option",
+    "tulle_config_sections": "config-section",
+    "tulle_api_methods": "api-method",
+    "tulle_doctor_checks": "doctor-check",
+}
+SPEC_TYPES: dict[str, type[Spec]] = {
+    "tulle_backends": BackendSpec,
+    "tulle_encapsulations": EncapsulationSpec,
+    "tulle_engines": EngineSpec,
+    "tulle_stores": StoreSpec,
+    "tulle_subnet_managers": SubnetManagerSpec,
+    "tulle_components": ComponentSpec,
+}
+
+S = TypeVar("S", bound=Spec)
+
+
+class PluginError(Exception):
+    """The configuration asks for something that no working plugin provides. The text says what to do."""
+
+
+class PluginInfo(msgspec.Struct, kw_only=True):
+    """One line of `tulle plugins list`."""
+
+    name: str
+    version: str
+    kinds: list[str] = []
+    hooks: list[str] = []
+    provides: list[str] = []
+    origin: str = ""
+    error: str = ""
+
+
+class Plugins:
+    """The loaded plugins. Make one with `load_plugins()`."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager(GROUP)
+        self.manager.add_hookspecs(hookspecs)
+        self.infos: list[PluginInfo] = []
+        self._modules: dict[str, object] = {}
+        self._collected: dict[str, list[tuple[PluginInfo, Any]]] = {}
+
+    def add(self, info: PluginInfo, module: object) -> None:
+        """Register a module's hooks; what is wrong with them ends up in `info.error`."""
+        self.infos.append(info)
+        try:
+            self.manager.register(module, info.name)
+            self.manager.check_pending()
+        except Exception as error:
+            self._fail(info, error)
+            if self.manager.has_plugin(info.name):
+                self.manager.unregister(name=info.name)
+            return
+        self._modules[info.name] = module
+        callers = self.manager.get_hookcallers(module) or []
+        info.hooks = sorted(caller.name for caller in callers)
+        info.kinds = [kind for hook, kind in HOOK_KINDS.items() if hook in info.hooks]
+        if not info.hooks:
+            info.error = "implements no hook of tulle"
+
+    def add_broken(self, info: PluginInfo, error: Exception) -> None:
+        self.infos.append(info)
+        self._fail(info, error)
+
+    def _fail(self, info: PluginInfo, error: Exception) -> None:
+        info.error = f"{type(error).__name__}: {error}"
+        log.warning("plugin-broken name=%s origin=%s error=%s (skipped)", info.name, info.origin, info.error)
+
+    def collect(self, hook: str) -> list[tuple[PluginInfo, Any]]:
+        """Everything the working plugins return for a hook, with the plugin it is from. Called once a hook."""
+        if hook not in self._collected:
+            self._collected[hook] = list(self._call(hook))
+        return self._collected[hook]
+
+    def _call(self, hook: str) -> Iterable[tuple[PluginInfo, Any]]:
+        taken: dict[str, str] = {}
+        for info in self.infos:
+            if info.error or hook not in info.hooks:
+                continue
+            others = [module for name, module in self._modules.items() if name != info.name]
+            try:
+                found = [one for many in self.manager.subset_hook_caller(hook, others)() for one in many]
+                self._check(hook, found, taken, info)
+            except Exception as error:
+                self._fail(info, error)
+                continue
+            for one in found:
+                yield info, one
+
+    def _check(self, hook: str, found: Sequence[Any], taken: dict[str, str], info: PluginInfo) -> None:
+        wanted = SPEC_TYPES.get(hook)
+        if wanted is None:
+            return
+        names: dict[str, str] = {}
+        for spec in found:
+            if not isinstance(spec, wanted):
+                raise TypeError(f"{hook} returned {type(spec).__name__}, wanted {wanted.__name__}")
+            for name in (spec.name, *spec.aliases):
+                if name in taken:
+                    raise ValueError(
+                        f"{HOOK_KINDS[hook]} {name!r} is already provided by plugin {taken[name]!r}"
+                    )
+                names[name] = info.name
+        taken.update(names)
+        info.provides.extend(f"{HOOK_KINDS[hook]}:{spec.name}" for spec in found)
+
+    def specs(self, hook: str, kind: type[S]) -> list[S]:
+        """All specs of one hook, typed."""
+        return [spec for _, spec in self.collect(hook) if isinstance(spec, kind)]
+
+    def stores(self) -> list[StoreSpec]:
+        return self.specs("tulle_stores", StoreSpec)
+
+    def engines(self) -> list[EngineSpec]:
+        """Best first."""
+        return sorted(self.specs("tulle_engines", EngineSpec), key=lambda spec: -spec.rank)
+
+    def options(self) -> list[tuple[PluginInfo, OptionSpec]]:
+        """Every flag that a plugin adds to tulled."""
+        found: list[tuple[PluginInfo, OptionSpec]] = list(self.collect("tulle_options"))
+        for hook in ("tulle_stores", "tulle_subnet_managers"):
+            found += [(info, option) for info, spec in self.collect(hook) for option in spec.options]
+        return found
+
+    def find(self, hook: str, kind: type[S], name: str, asked_by: str) -> S:
+        """The spec of that name or alias. Raises PluginError that names what there is and what is broken."""
+        wanted = name.lower()
+        for spec in self.specs(hook, kind):
+            if wanted == spec.name or wanted in spec.aliases:
+                return spec
+        known = ", ".join(sorted(spec.name for spec in self.specs(hook, kind))) or "none"
+        broken = "; ".join(
+            f"plugin {info.name} is broken ({info.error})" for info in self.infos if info.error
+        )
+        message = f"{asked_by}: no plugin provides {HOOK_KINDS[hook]} {name!r}. There are: {known}."
+        raise PluginError(f"{message} {broken}" if broken else f"{message} See `tulle plugins list`.")
+
+    def make(self, spec: Spec, *arguments: Any) -> Any:
+        """Import a spec's factory and call it. Raises PluginError where the import fails."""
+        try:
+            factory = load(spec.factory)
+        except Exception as error:
+            raise PluginError(
+                f"{spec.name}: its code {spec.factory} cannot be loaded ({type(error).__name__}: {error}). "
+                "Install what it needs, or choose another."
+            ) from error
+        return factory(*arguments)
+
+
+def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
+    """Load every entry point of the group. Nothing a plugin does wrong is raised."""
+    plugins = Plugins()
+    for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_builtin_first):
+        dist = entry.dist
+        info = PluginInfo(
+            name=entry.name,
+            version=dist.version if dist else "",
+            origin=f"{dist.name} ({entry.value})" if dist else entry.value,
+        )
+        try:
+            module = entry.load()
+        except Exception as error:
+            plugins.add_broken(info, error)
+        else:
+            plugins.add(info, module)
+    return plugins
+
+
+def _builtin_first(entry: EntryPoint) -> tuple[bool, str]:
+    """What ships with tulle keeps its names, whoever else claims them."""
+    return (entry.dist is None or entry.dist.name != "tulle", entry.name)

@@ -1,0 +1,365 @@
+"""A real etcd for tests, the lab and plugin authors: start it, kill it, freeze it, ask it with etcdctl.
+
+    with EtcdServer() as etcd:
+        store = open_store({"etcd-endpoints": etcd.endpoints})
+
+Needs the binaries (`packaging/etcd/fetch.sh` puts them into the checkout, nothing is installed), `setpriv` of
+util-linux. The process ends with the thread that started it, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tulle.testing.certificates import Certificates
+
+START_S = 20.0
+STOP_S = 10.0
+ETCDCTL_S = 20.0
+PORTS = range(20000, 32000)
+"""Below what the kernel hands out by itself (net.ipv4.ip_local_port_range), so that nobody takes the port of a member
+that is down for a moment."""
+PORT_ATTEMPTS = 10
+
+FETCH = (
+    "run packaging/etcd/fetch.sh in the checkout, or name the folder of etcd and etcdctl in TULLE_ETCD_BIN"
+)
+
+_CHECKOUT = Path(__file__).resolve().parents[3]
+_RANDOM = random.SystemRandom()
+
+
+def find_etcd() -> Path | None:
+    """The folder that holds etcd and etcdctl: $TULLE_ETCD_BIN, the checkout's .cache, or one in PATH."""
+    named = os.environ.get("TULLE_ETCD_BIN")
+    if named:
+        return Path(named) if _complete(Path(named)) else None
+    places = [_CHECKOUT / ".cache" / "etcd" / "bin", *map(Path, os.get_exec_path())]
+    return next(filter(_complete, places), None)
+
+
+def _complete(folder: Path) -> bool:
+    return all(os.access(folder / binary, os.X_OK) for binary in ("etcd", "etcdctl"))
+
+
+class EtcdFailed(Exception):
+    """etcd or etcdctl did not do what it was told; the text ends with what it wrote."""
+
+
+class EtcdServer:
+    """One member. A context manager: started on entry, killed and removed on exit.
+
+    `hosts`: addresses to listen on for clients, all with one port; the peer port is on the first. Ports of 0 are chosen
+    free ones. `cluster`: peer URL by member name, for a cluster of several (then choose the ports; `start(wait=False)`
+    on each, `wait_ready` on one). `directory`: where data and log lie; by default a temporary one that goes at the end.
+    `certificates`: serve https, and let in only who shows a certificate of the same authority.
+    """
+
+    def __init__(
+        self,
+        name: str = "one",
+        *,
+        hosts: Sequence[str] = ("127.0.0.1",),
+        client_port: int = 0,
+        peer_port: int = 0,
+        cluster: Mapping[str, str] | None = None,
+        certificates: Certificates | None = None,
+        directory: Path | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        binaries = find_etcd()
+        if binaries is None:
+            raise EtcdFailed(f"there is no etcd here: {FETCH}")
+        self._binaries = binaries
+        self.name = name
+        self.certificates = certificates
+        self._hosts = hosts
+        self._cluster = cluster
+        self._options = tuple(options)
+        self._ports = (client_port, peer_port)
+        self.client_port, self.peer_port = client_port, peer_port
+        self._temporary = directory is None
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="tulle-etcd-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._root_password: str | None = None
+
+    def __enter__(self) -> EtcdServer:
+        try:
+            self.start()
+        except BaseException:
+            self.discard()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.discard()
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Client URLs, one for each host."""
+        scheme = "https" if self.certificates else "http"
+        return [f"{scheme}://{_bracketed(host)}:{self.client_port}" for host in self._hosts]
+
+    @property
+    def endpoint(self) -> str:
+        return self.endpoints[0]
+
+    @property
+    def peer_url(self) -> str:
+        return f"http://{_bracketed(self._hosts[0])}:{self.peer_port}"
+
+    @property
+    def pid(self) -> int:
+        """Raises EtcdFailed where it does not run."""
+        if self._process is None:
+            raise EtcdFailed(f"etcd {self.name} is not started")
+        return self._process.pid
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "etcd.log"
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, on the data and ports of the last time if there was one. With `wait`, returns when it answers.
+        Raises EtcdFailed."""
+        first = not (self.client_port and self.peer_port)
+        for attempt in range(PORT_ATTEMPTS):
+            if first:
+                self._choose_ports()
+            self._spawn()
+            try:
+                if wait:
+                    self.wait_ready()
+                return
+            except EtcdFailed:
+                self.kill()
+                # Somebody took a port between the choice and etcd's bind.
+                if (
+                    not first
+                    or attempt + 1 == PORT_ATTEMPTS
+                    or "address already in use" not in self.log_tail()
+                ):
+                    raise
+
+    def wait_ready(self, timeout_s: float = START_S) -> None:
+        """Returns when it answers. Raises EtcdFailed."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if self._process is None or self._process.poll() is not None:
+                raise self._failed("has ended")
+            done = self._etcdctl("endpoint", "health")
+            if done.returncode == 0:
+                return
+            if time.monotonic() > deadline:
+                raise self._failed(f"is not ready after {timeout_s:g} s ({done.stderr.strip()})")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it as an administrator would; it closes its connections. Data stays."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """kill -9. Data stays."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Kill it, and start it on the same data and ports."""
+        self.kill()
+        self.start()
+
+    def wipe(self) -> None:
+        """Kill it and forget all data: at the next start it is a new cluster on the same ports."""
+        self.kill()
+        shutil.rmtree(self.directory / "data", ignore_errors=True)
+        self._root_password = None
+
+    def freeze(self) -> None:
+        """Its connections stay open and nothing answers (SIGSTOP)."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def discard(self) -> None:
+        """Kill it and remove what it wrote, except to a directory that was given."""
+        self.kill()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def etcdctl(self, *arguments: str, input: bytes | None = None) -> str:
+        """What `etcdctl ARGUMENTS` writes to stdout. Raises EtcdFailed."""
+        done = self._etcdctl(*arguments, input=input)
+        if done.returncode:
+            raise EtcdFailed(f"etcdctl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def revision(self) -> int:
+        """The store's current revision."""
+        header = self.etcdctl("get", "--write-out=fields", "no-such-key").splitlines()
+        return next(int(line.partition(":")[2]) for line in header if '"Revision"' in line)
+
+    def metrics(self) -> str:
+        """What it tells Prometheus. Without TLS only. Raises OSError."""
+        with urllib.request.urlopen(f"{self.endpoint}/metrics", timeout=ETCDCTL_S) as answer:
+            text: bytes = answer.read()
+        return text.decode()
+
+    def compact(self, revision: int | None = None) -> None:
+        """Forget the history before `revision` (default: all of it)."""
+        self.etcdctl("compaction", "--physical", str(revision or self.revision()))
+
+    def enable_auth(self, root_password: str, users: Iterable[tuple[str, str, str]] = ()) -> None:
+        """Turn authentication on. `users`: name, password, and the prefix that each may read and write. From here on
+        `etcdctl` is root."""
+        self.etcdctl("user", "add", f"root:{root_password}")
+        self.etcdctl("user", "grant-role", "root", "root")
+        for name, password, prefix in users:
+            self.etcdctl("user", "add", f"{name}:{password}")
+            self.etcdctl("role", "add", name)
+            self.etcdctl("role", "grant-permission", "--prefix", name, "readwrite", prefix)
+            self.etcdctl("user", "grant-role", name, name)
+        self.etcdctl("auth", "enable")
+        self._root_password = root_password
+
+    def log_tail(self, lines: int = 12) -> str:
+        """The end of what it logged."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _choose_ports(self) -> None:
+        client, peer = self._ports
+        self.client_port = client or _free_port(self._hosts)
+        self.peer_port = peer or _free_port(self._hosts[:1])
+
+    def _spawn(self) -> None:
+        if self._process is not None:
+            raise EtcdFailed(f"etcd {self.name} runs already, as process {self.pid}")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *self._command()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": os.defpath},  # ETCD_* in ours would be options
+                start_new_session=True,
+            )
+
+    def _command(self) -> list[str]:
+        clients = ",".join(self.endpoints)
+        members = self._cluster or {self.name: self.peer_url}
+        command = {
+            "name": self.name,
+            "data-dir": str(self.directory / "data"),
+            "listen-client-urls": clients,
+            "advertise-client-urls": clients,
+            "listen-peer-urls": self.peer_url,
+            "initial-advertise-peer-urls": self.peer_url,
+            "initial-cluster": ",".join(f"{name}={url}" for name, url in members.items()),
+            "initial-cluster-state": "new",
+            "logger": "zap",
+            "log-outputs": "stderr",
+            "bcrypt-cost": "4",  # the least: a log-in costs a millisecond instead of fifty
+        }
+        if self.certificates:
+            command |= {
+                "cert-file": str(self.certificates.server),
+                "key-file": str(self.certificates.server_key),
+                "trusted-ca-file": str(self.certificates.ca),
+                "client-cert-auth": "true",
+            }
+        return [
+            str(self._binaries / "etcd"),
+            *(f"--{key}={value}" for key, value in command.items()),
+            *self._options,
+        ]
+
+    def _etcdctl(self, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[str]:
+        flags = ["--endpoints", self.endpoint, "--dial-timeout=2s", "--command-timeout=10s"]
+        if self.certificates:
+            tls = self.certificates
+            flags += ["--cacert", str(tls.ca), "--cert", str(tls.client), "--key", str(tls.client_key)]
+        if self._root_password is not None:
+            flags += ["--user", f"root:{self._root_password}"]
+        return subprocess.run(
+            [str(self._binaries / "etcdctl"), *flags, *arguments],
+            input=None if input is None else input.decode(),
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=ETCDCTL_S,
+            env={"PATH": os.defpath, "ETCDCTL_API": "3"},
+            check=False,
+        )
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(how)
+            process.send_signal(signal.SIGCONT)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _failed(self, what: str) -> EtcdFailed:
+        return EtcdFailed(f"etcd {self.name} at {self.endpoint} {what}; its log ends:\n{self.log_tail()}")
+
+
+@contextmanager
+def etcd_cluster(
+    size: int = 3, host: str = "127.0.0.1", options: Sequence[str] = ()
+) -> Iterator[list[EtcdServer]]:
+    """Members of one cluster, all running and killed at the end. Raises EtcdFailed."""
+    ports = iter([_free_port([host]) for _ in range(2 * size)])
+    chosen = {f"member{number}": (next(ports), next(ports)) for number in range(size)}
+    peers = {name: f"http://{_bracketed(host)}:{peer}" for name, (_, peer) in chosen.items()}
+    with ExitStack() as stack:
+        members = []
+        for name, (client, peer) in chosen.items():
+            member = EtcdServer(
+                name, hosts=[host], client_port=client, peer_port=peer, cluster=peers, options=options
+            )
+            stack.callback(member.discard)
+            member.start(wait=False)
+            members.append(member)
+        for member in members:
+            member.wait_ready()
+        yield members
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _free_port(hosts: Sequence[str]) -> int:
+    """One that nobody has on any of these addresses at this moment."""
+    for _ in range(1000):
+        port = _RANDOM.choice(PORTS)
+        if all(_bindable(host, port) for host in hosts):
+            return port
+    raise EtcdFailed(f"no free port in {PORTS.start}..{PORTS.stop - 1} on {', '.join(hosts)}")
+
+
+def _bindable(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
