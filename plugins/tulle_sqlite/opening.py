@@ -128,7 +128,12 @@ def _os_error(number: int) -> OSError:
 
 
 def _bring_up(connection: sqlite3.Connection, path: Path, reading: Reading) -> None:
-    ours = _check_ours(connection, path)
+    # In one transaction: another process may be filling the file at this moment.
+    connection.execute("BEGIN")
+    try:
+        ours = _check_ours(connection, path)
+    finally:
+        connection.execute("ROLLBACK")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise Denied(

@@ -10,7 +10,7 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 HEADER = struct.Struct("!QQ")
@@ -132,7 +132,7 @@ def send_one(out: socket.socket, datagram: bytes) -> int:
 
 def receive(
     bind: str, port: int, *, count: int, run: int, drain_s: float, patience_s: float
-) -> Iterator[dict[str, float]]:
+) -> Generator[dict[str, float], None, None]:
     """Yields {"listening": port} when datagrams can come, and the report when all have come, when none came for
     `drain_s` after the first, or when there was none at all for `patience_s`."""
     tally, drops = Tally(count), 0

@@ -94,11 +94,12 @@ def main(argv: list[str]) -> int:
     except Refused as refused:
         say(status, refused.report)
         return 1
+    wake = notice_signals()
     with listen() as keeper:
         say(status, {"ready": True})
         close_standard_streams()
         os.close(status)
-        return work_until_the_end(life, keeper)
+        return work_until_the_end(wake, life, keeper)
 
 
 def say(status: int, message: dict[str, Any]) -> None:
@@ -177,8 +178,9 @@ def listen() -> socket.socket:
     return keeper
 
 
-def work_until_the_end(life: int, keeper: socket.socket) -> int:
-    """Wait for the dead and keep descriptors until SIGTERM comes or the owner is gone."""
+def notice_signals() -> int:
+    """Returns a descriptor that gives the numbers of the signals that came. Before this, a SIGTERM to process 1 of a
+    namespace is dropped by the kernel (pid_namespaces(7))."""
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
@@ -186,6 +188,11 @@ def work_until_the_end(life: int, keeper: socket.socket) -> int:
         signal.signal(ignored, signal.SIG_IGN)
     for noticed in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(noticed, lambda number, frame: None)
+    return wake
+
+
+def work_until_the_end(wake: int, life: int, keeper: socket.socket) -> int:
+    """Wait for the dead and keep descriptors until SIGTERM comes or the owner is gone."""
     poller = select.poll()
     for watched in (wake, life, keeper.fileno()):
         poller.register(watched, select.POLLIN)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,24 +136,23 @@ class Inside:
         """Replace a file's text there."""
         self.run(place, ["sh", "-c", 'cat > "$0"', path], input=text)
 
-    def residents(self) -> Iterator[Resident]:
+    def residents(self) -> list[Resident]:
         """The processes that live in the lab now, without its init."""
         init = self.init.pid
         ours = namespace_of(init, "pid")
         places = self._places()
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdigit() or int(entry.name) == init:
-                continue
-            pid = int(entry.name)
+        found = []
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
             try:
-                if namespace_of(pid, "pid") != ours:
+                if pid == init or namespace_of(pid, "pid") != ours:
                     continue
-                words = Path(entry.path, "cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
                 place = places.get(namespace_of(pid, "net"), Place())
             except OSError:
                 continue  # it has ended, or is not ours to look at
             if words:  # a zombie has none
-                yield Resident(pid, tuple(words.split("\0")), place)
+                found.append(Resident(pid, tuple(words.split("\0")), place))
+        return found
 
     def _namespaces(self, place: Place) -> dict[str, str]:
         """Kind -> path outside, of everything that is to be entered to be there."""

@@ -149,9 +149,14 @@ def tool(lab: Inside, place: str, *words: str) -> Iterator[subprocess.Popen[str]
 
 
 def end(processes: Iterable[subprocess.Popen[str]]) -> None:
+    """End what still runs. By SIGTERM: a program whose way in was killed is nobody's child in the lab."""
     for process in processes:
         if process.poll() is None:
-            process.kill()
+            process.terminate()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
         process.communicate()
 
 

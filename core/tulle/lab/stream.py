@@ -12,7 +12,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 BLOCK_BYTES = 1 << 18
@@ -56,7 +56,7 @@ def send(address: str, port: int, *, total: int, seed: int, check: bool, timeout
     }
 
 
-def receive(bind: str, port: int, *, check: bool, timeout_s: float) -> Iterator[dict[str, Any]]:
+def receive(bind: str, port: int, *, check: bool, timeout_s: float) -> Generator[dict[str, Any], None, None]:
     """Yields {"listening": port} when a sender can come, and what the one sender sent."""
     digest, total = hashlib.sha256(), 0
     buffer = memoryview(bytearray(BLOCK_BYTES))

@@ -115,6 +115,8 @@ def test_an_ipv6_network_that_is_not_switched_on_is_spoken_of() -> None:
     config = parse(Network="10.5.0.0/16", IPv6Network="fd00::/48")
     assert [one.family for one in config.families] == [4]
     assert "EnableIPv6 is not true" in config.warnings[0]
+    only_v6 = parse(Network="10.5.0.0/16", EnableIPv4=False, EnableIPv6=True, IPv6Network="fd00::/48")
+    assert only_v6.warnings == ()
 
 
 def test_unknown_keys_are_kept_and_warned_about() -> None:

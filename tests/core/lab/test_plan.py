@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_interface, ip_network
+from typing import Any
 
 import msgspec
 import pytest
@@ -54,9 +55,9 @@ def test_what_is_no_place_is_refused_with_what_would_be(text: str) -> None:
 def test_a_place_that_the_lab_does_not_have_is_refused_with_those_it_has() -> None:
     plan = Plan(name="x", nodes=2, pods=1)
     plan.check_place(Place("n2", "p1"))
-    with pytest.raises(LabError, match="no node 'n3'.*n1, n2"):
+    with pytest.raises(LabError, match=r"no node 'n3'.*n1, n2"):
         plan.check_place(Place("n3"))
-    with pytest.raises(LabError, match="n1 has no pod 'p2'.*p1"):
+    with pytest.raises(LabError, match=r"n1 has no pod 'p2'.*p1"):
         plan.check_place(Place("n1", "p2"))
 
 
@@ -64,7 +65,7 @@ def test_a_place_that_the_lab_does_not_have_is_refused_with_those_it_has() -> No
     ("wrong", "message"),
     [({"nodes": 0}, "--nodes"), ({"nodes": MAX_NODES + 1}, "--nodes"), ({"pods": MAX_PODS + 1}, "--pods")],
 )
-def test_a_lab_that_does_not_fit_its_addresses_is_refused(wrong: dict[str, int], message: str) -> None:
+def test_a_lab_that_does_not_fit_its_addresses_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(LabError, match=message):
         Plan(name="x", **wrong).check()
 

@@ -119,7 +119,7 @@ def test_a_checksum_field_outside_of_the_packet_gives_nothing(
     ends,
     st.binary(min_size=1, max_size=400),
     st.integers(1, 150),
-    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1) | st.integers(2**32 - 300, 2**32 - 1),
     st.sampled_from([0, FIN, PSH, CWR, FIN | PSH | CWR]),
     st.integers(0, 3),
     st.integers(0, 0xFFFF),
@@ -200,6 +200,15 @@ def test_a_full_super_packet_of_64_kib_is_cut(slow: SimpleNamespace) -> None:
     segments = split(Header(NEEDS_CSUM, GSO_TCPV4, 40, 1400, 20, 16), packet)
     assert len(segments) == -(-len(payload) // 1400)
     assert b"".join(bytes(one[40:]) for one in segments) == payload
+
+
+def test_sequence_number_and_identification_wrap(slow: SimpleNamespace) -> None:
+    packet = slow.ipv4(A4, B4, TCP, slow.tcp(2**32 - 4, ACK, b"abcdefghi"), identification=0xFFFF)
+    segments = split(Header(NEEDS_CSUM, GSO_TCPV4, 40, 3, 20, 16), packet)
+    assert [int.from_bytes(one[24:28]) for one in segments] == [2**32 - 4, 2**32 - 1, 2]
+    assert [int.from_bytes(one[4:6]) for one in segments] == [0xFFFF, 0, 1]
+    for one in segments:
+        assert_checksums_are_right(slow, bytes(one))
 
 
 def test_without_data_there_is_one_segment(slow: SimpleNamespace) -> None:

@@ -1,0 +1,71 @@
+"""Pings, floods and streams in a lab without tulled: between the pods of one node."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tulle.lab import Lab, LabError
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_flood_between_neighbours_arrives_whole(bare: Lab, family: int) -> None:
+    with bare.flood("n1/p1", "n1/p2", count=2000, rate=20000, family=family) as flood:
+        result = flood.finish()
+    assert (result.sent, result.received, result.lost, result.duplicates, result.foreign) == (2000, 2000, 0, 0, 0)
+
+
+def test_a_flood_keeps_its_rate(bare: Lab) -> None:
+    with bare.flood("n1/p1", "n1/p2", count=1000, rate=2000) as flood:
+        assert flood.finish().duration_s == pytest.approx(0.5, rel=0.2)
+
+
+def test_what_a_broken_link_swallows_is_counted(bare: Lab) -> None:
+    with bare.flood("n2/p1", "n2/p2", count=3000, rate=3000) as flood:
+        time.sleep(0.3)
+        set_link(bare, "down")
+        time.sleep(0.2)
+        set_link(bare, "up")
+        result = flood.finish()
+    assert result.sent == 3000
+    assert result.received + result.lost == 3000
+    assert 100 < result.lost < 2900
+    assert result.longest_gap_ms > 150
+
+
+def set_link(lab: Lab, state: str) -> None:
+    import sys
+
+    code = (
+        "from pyroute2 import IPRoute\n"
+        "with IPRoute() as links:\n"
+        f"    links.link('set', index=links.link_lookup(ifname='to-p2')[0], state='{state}')\n"
+    )
+    lab.run("n2", [sys.executable, "-c", code])
+
+
+def test_a_flood_that_is_left_early_leaves_no_process(bare: Lab) -> None:
+    with bare.flood("n1/p1", "n1/p2", count=100000, rate=1000):
+        assert any("flood-send" in resident.argv for resident in bare.residents())
+    assert not any("flood-send" in resident.argv for resident in bare.residents())
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_stream_between_neighbours_is_unchanged(bare: Lab, family: int) -> None:
+    result = bare.transfer("n1/p1", "n1/p2", 5 << 20, family=family)
+    assert result.unchanged
+    assert result.bytes == 5 << 20
+    assert result.gbit_s > 0
+
+
+def test_a_stream_to_nobody_is_an_error_that_says_why(bare: Lab) -> None:
+    with pytest.raises(LabError, match=r"stream-send .*failed"):
+        bare.transfer("n1/p1", "n2/p1", 1000, timeout=25)
+
+
+def test_a_tool_without_its_address_is_an_error_that_says_why(bare: Lab) -> None:
+    with pytest.raises(LabError, match="traffic ping"):
+        bare.ping("n1", "n9")
