@@ -123,7 +123,6 @@ class MemoryWorld:
         self._last_lease += 1
         lease = LeaseId(self._last_lease)
         self._leases[lease] = _Lease(ttl_s, self._clock() + ttl_s)
-        self.ring()  # watches work out anew when to look for expired leases
         return lease
 
     def renew(self, lease: LeaseId) -> float:

@@ -18,7 +18,6 @@ from tulle.net.prefix import Address as Address
 from tulle.net.prefix import Family as Family
 from tulle.net.prefix import Prefix
 
-
 JsonObject = Mapping[str, Any]
 
 

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from tulle.contracts.backend import JsonObject, Peer, Report
 from tulle.net.prefix import Prefix
 
 
-class ComponentContext(Protocol):
+class ComponentContext(msgspec.Struct, frozen=True):
     """What core gives to a component."""
 
     node: str
@@ -24,7 +26,7 @@ class ComponentContext(Protocol):
     run_dir: Path
 
 
-class Snapshot(Protocol):
+class Snapshot(msgspec.Struct, frozen=True):
     """The cluster as this node knows it."""
 
     peers: Sequence[Peer]

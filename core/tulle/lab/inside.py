@@ -21,6 +21,9 @@ from tulle.lab.registry import Process
 
 RUN_TIMEOUT_S = 60.0
 
+STOP_S = 2.0
+"""For a program to end after SIGTERM."""
+
 TAIL_LINES = 15
 """Of a program's output, in an error."""
 
@@ -101,12 +104,21 @@ class Inside:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program there to its end, its output as text. Raises LabError where it does not end in `timeout`
         seconds or, with `check`, where its exit status is not 0."""
-        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
-        command = self.command(place, argv)
+        process = self.popen(
+            place,
+            argv,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, **given)
+            output, errors = process.communicate(input, timeout)
         except subprocess.TimeoutExpired as error:
             raise LabError(f"{' '.join(argv)!r} in {place} did not end within {timeout:g} s.") from error
+        finally:
+            stop(process)
+        done = subprocess.CompletedProcess(list(argv), process.returncode, output, errors)
         if check and done.returncode != 0:
             said = tail(done.stderr or done.stdout)
             raise LabError(f"{' '.join(argv)!r} in {place} ended with status {done.returncode}:\n{said}")
@@ -176,6 +188,18 @@ class Inside:
 def namespace_of(pid: int, kind: str) -> int:
     """What tells one namespace from another. Raises OSError where the process has ended or is not ours."""
     return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    """End a program that still runs, and close its pipes. By SIGTERM first: a program whose way in was killed is no
+    child of anybody in the lab, and the lab's end waits for whoever reaps it outside."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.communicate()
 
 
 def tail(text: str) -> str:

@@ -9,14 +9,14 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from tulle.lab.errors import LabError
-from tulle.lab.inside import Inside, tail
+from tulle.lab.inside import Inside, stop, tail
 
 TRAFFIC = (sys.executable, "-m", "tulle.lab.traffic")
 
@@ -95,7 +95,8 @@ def ping_all(lab: Inside, count: int, family: int | None) -> dict[tuple[str, str
             answers = report(process, PING_WAIT_S + count + len(pods) + END_S)
             found |= {(source, addresses[address]): answered for address, answered in answers.items()}
     finally:
-        end(process for _, _, process in running)
+        for _, _, process in running:
+            stop(process)
     return found
 
 
@@ -145,19 +146,7 @@ def tool(lab: Inside, place: str, *words: str) -> Iterator[subprocess.Popen[str]
     try:
         yield process
     finally:
-        end([process])
-
-
-def end(processes: Iterable[subprocess.Popen[str]]) -> None:
-    """End what still runs. By SIGTERM: a program whose way in was killed is nobody's child in the lab."""
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        process.communicate()
+        stop(process)
 
 
 def listening(process: subprocess.Popen[str]) -> int:

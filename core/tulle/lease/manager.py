@@ -30,6 +30,7 @@ from tulle.store.clock import Clock
 from tulle.store.mirror import Mirror, MirrorStatus
 from tulle.store.publisher import Conflict, Publisher, RecordSet
 from tulle.store.retry import OutageLog, RareLog
+from tulle.tasks import first_to_end
 
 TTL_S = 86_400
 """24 h, flannel's."""
@@ -113,15 +114,7 @@ class LeaseManager:
             self._watch_own_key(),
             self._fail(),
         )
-        tasks = [asyncio.ensure_future(part) for part in parts]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await first_to_end(*parts)
 
     async def network_config(self) -> bytes:
         """The JSON text, as soon as there is one; says once what to do where there is none."""

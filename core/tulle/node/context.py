@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from tulle.contracts.backend import Advertisement, DataPlane, Underlay
+from tulle.contracts.backend import Advertisement, DataPlane, JsonObject, Underlay
 from tulle.net.prefix import Prefix
 
 
@@ -24,3 +25,16 @@ class Context(msgspec.Struct, kw_only=True):
 
     async def publish(self, advertisement: Advertisement) -> None:
         await self.on_publish(advertisement)
+
+
+class NoDataPlane:
+    """Before there is a lease there is nothing to carry: misuse by a backend is raised."""
+
+    async def configure(self, *_: Any, **__: Any) -> None:
+        raise RuntimeError("a backend may use the data plane from `start` on")
+
+    async def set_peers(self, peers: Sequence[Any]) -> None:
+        raise RuntimeError("a backend may use the data plane from `start` on")
+
+    def status(self) -> JsonObject:
+        return {}

@@ -30,9 +30,10 @@ from tulle.kernel.netlink import Netlink
 from tulle.kernel.state import Wanted, cover
 from tulle.kernel.underlay import NoUnderlay, choose
 from tulle.lease.manager import LeaseManager
-from tulle.node import identity, subnet_env
+from tulle.node import identity, status, subnet_env
 from tulle.node.api import Api
-from tulle.node.context import Context
+from tulle.node.components import Components
+from tulle.node.context import Context, NoDataPlane
 from tulle.node.dataplane import UserSpace
 from tulle.node.down import remove_all
 from tulle.node.keeper import Keeper
@@ -70,6 +71,7 @@ class Daemon:
         self._backend: Backend | None = None
         self._advertisement = Advertisement(type="")
         self._report = Report()
+        self._components = Components(plugins)
         self._peers: Sequence[Peer] = ()
         self._doing = "starting"
         self._removing = False
@@ -107,6 +109,8 @@ class Daemon:
                 await self._work
         if self._dataplane is not None:
             await self._dataplane.stop()
+        if not self._removing:
+            await self._components.stop(remove=False)
 
     # --- the order of things ----------------------------------------------------------------------------------
 
@@ -169,7 +173,7 @@ class Daemon:
             underlay=self._underlay,
             networks=network.config.networks,
             state_dir=self._config.state_dir,
-            dataplane=_NoDataPlane(),
+            dataplane=NoDataPlane(),
             on_publish=self._publish,
         )
         self._advertisement = await self._backend.advertise(keeping)
@@ -200,6 +204,7 @@ class Daemon:
 
     async def _start_backend(self) -> None:
         """The record first, so that a crash in the middle leaves nothing that `tulle down` does not know."""
+        assert self._network is not None
         assert self._context is not None
         assert self._backend is not None
         self._doing = "starting the backend"
@@ -218,6 +223,7 @@ class Daemon:
                 self._doing = f"starting the backend: {said}"
                 await asyncio.sleep(START_RETRY_S)
         await self._keeper.settle()
+        await self._components.start(self._network, self._context, self._run_dir.path)
 
     async def _follow_peers(self, leases: LeaseManager) -> None:
         """Carry every set of peers; with the first the node is ready and subnet.env is written."""
@@ -225,6 +231,7 @@ class Daemon:
         async for peers in leases.peers():
             self._peers = peers
             self._report = await self._backend.reconcile(peers)
+            await self._components.reconcile(peers)
             for line in self._report.changed:
                 log.info("backend-changed %s", line)
             if self._doing:
@@ -329,6 +336,7 @@ class Daemon:
             released = [f"lease of {self._config.node_name}: released"]
         log.info("down asked for")
         await self._end_work()
+        await self._components.stop(remove=True)
         if self._backend is not None:
             await self._backend.stop(True)
         if self._dataplane is not None:
@@ -343,19 +351,16 @@ class Daemon:
             "version": __version__,
             "ready": not self._not_ready(),
             "not_ready_because": self._not_ready(),
-            "store": {
-                "name": self._config.store,
-                "location": self._store.location,
-                "single_machine": self._store.single_machine,
-                "by_default": self._config.store_default,
-                **(self._leases.status() if self._leases is not None else {"state": "not asked yet"}),
-            },
+            "store": status.store(self._store, self._config, self._leases),
             "networks": [str(one) for one in (self._network.config.networks if self._network else ())],
             "subnets": [str(one) for one in (self._context.prefixes if self._context else ())],
-            "underlay": _underlay_json(self._underlay),
-            "backend": self._backend_json(),
+            "underlay": status.underlay(self._underlay),
+            "backend": status.backend(
+                self._network, self._backend if self._context and not self._doing else None
+            ),
             "dataplane": self._dataplane.status() if self._dataplane else {},
-            "peers": [_peer_json(one) for one in self._peers],
+            "components": self._components.status(),
+            "peers": [status.peer(one) for one in self._peers],
             "problems": [
                 msgspec.to_builtins(one) for one in (*self._report.problems, *self._keeper.problems)
             ],
@@ -363,46 +368,6 @@ class Daemon:
         }
 
     def _not_ready(self) -> list[str]:
-        reasons = [self._doing] if self._doing else []
-        return reasons + (self._dataplane.ready() if self._dataplane is not None and not self._doing else [])
-
-    def _backend_json(self) -> JsonObject:
-        if self._network is None or self._backend is None:
-            return {}
-        started = self._context is not None and not self._doing
-        return {"type": self._network.backend.name, **(self._backend.status() if started else {})}
-
-
-class _NoDataPlane:
-    """Before there is a lease there is nothing to carry: misuse by a backend is raised."""
-
-    async def configure(self, *_: Any, **__: Any) -> None:
-        raise RuntimeError("a backend may use the data plane from `start` on")
-
-    async def set_peers(self, peers: Sequence[Any]) -> None:
-        raise RuntimeError("a backend may use the data plane from `start` on")
-
-    def status(self) -> JsonObject:
-        return {}
-
-
-def _underlay_json(underlay: Underlay | None) -> JsonObject:
-    if underlay is None:
-        return {}
-    return {
-        "link": underlay.link,
-        "mtu": underlay.mtu,
-        "addresses": [str(one) for one in underlay.addresses.values()],
-        "public": [str(one) for one in underlay.public.values()],
-        "because": underlay.chosen_because,
-    }
-
-
-def _peer_json(peer: Peer) -> JsonObject:
-    return {
-        "key": peer.key,
-        "node": peer.node,
-        "subnets": [str(one) for one in peer.prefixes],
-        "endpoints": [str(one) for one in peer.endpoints],
-        "backend": peer.backend,
-    }
+        if self._doing:
+            return [self._doing]
+        return (self._dataplane.ready() if self._dataplane is not None else []) + self._components.ready()

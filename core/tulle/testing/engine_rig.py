@@ -104,7 +104,8 @@ class EngineRig:
             self.control.do(lambda: setattr(self.control, "stopping", True))
             self._thread.join(WAIT_S)
         finally:
-            for one in (self.pod_side, self.tun, *self.sockets, self.control):
+            self.control.close()
+            for one in (self.pod_side, self.tun, *self.sockets):
                 one.close()
 
     def port(self, family: int = 4) -> int:

@@ -66,7 +66,9 @@ def test_the_processes_of_a_lab_are_known_by_their_place(bare: Lab) -> None:
         for process in started.values():
             child = children_of(process.pid)
             assert child in [resident.pid for resident in bare.residents()]
-        found = {resident.argv[1]: resident.place for resident in bare.residents() if resident.argv[0] == "sleep"}
+        found = {
+            resident.argv[1]: resident.place for resident in bare.residents() if resident.argv[0] == "sleep"
+        }
         assert found == {"64.0": Place(), "64.1": Place("n1"), "64.2": Place("n2", "p1")}
     finally:
         for process in started.values():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from tulle_memory.store import MemoryStore, MemoryWorld
 
 from tulle.testing.clock import VirtualClock
+from tulle_memory.store import MemoryStore, MemoryWorld
 
 
 class Shelf:

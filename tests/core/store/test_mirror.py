@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tulle_memory.store import MemoryStore
 
-from tulle.contracts.store import Delete, Denied, KeyValue, Listing, LeaseId, Put, Revision
+from tulle.contracts.store import Delete, Denied, KeyValue, LeaseId, Listing, Put, Revision
 from tulle.store.items import Changes, Undecodable
 from tulle.store.mirror import Mirror, values
+from tulle.testing.clock import VirtualClock
+from tulle_memory.store import MemoryStore, MemoryWorld
 
 # The fixture `shelf` is in conftest.py: a memory world, a virtual clock, a client for everybody else.
 
@@ -57,13 +57,6 @@ def _told(changes: Changes[int]) -> tuple[dict[str, int | None], set[str]]:
     return {key: item.value for key, item in changes.upserted.items()}, set(changes.deleted)
 
 
-def _run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await scenario()
-
-    asyncio.run(main())
-
-
 def test_the_first_reading_gives_everything_and_later_ones_what_changed(shelf: Any) -> None:
     async def scenario() -> None:
         await _put(shelf, a=1, b=2)
@@ -82,7 +75,7 @@ def test_the_first_reading_gives_everything_and_later_ones_what_changed(shelf: A
             late = mirror.subscribe()
             assert _told(await late.next()) == ({"n/b": 2, "n/c": 3}, set())
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_the_first_reading_of_an_empty_prefix_returns_too(shelf: Any) -> None:
@@ -95,7 +88,7 @@ def test_the_first_reading_of_an_empty_prefix_returns_too(shelf: Any) -> None:
             assert mirror.synced.is_set()
             assert reader.take() is None
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_other_prefixes_and_keys_that_are_not_wanted_are_left_out(shelf: Any) -> None:
@@ -106,7 +99,7 @@ def test_other_prefixes_and_keys_that_are_not_wanted_are_left_out(shelf: Any) ->
             await shelf.clock.settle()
             assert values(mirror.items) == {"n/a": 1}
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_the_copy_survives_an_outage_and_the_watch_resumes_without_a_listing(shelf: Any) -> None:
@@ -131,7 +124,7 @@ def test_the_copy_survives_an_outage_and_the_watch_resumes_without_a_listing(she
             status = mirror.status()
             assert (status.state, status.relists, status.reconnects) == ("connected", 0, 1)
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_after_a_compaction_what_vanished_or_changed_meanwhile_is_told_and_nothing_else(shelf: Any) -> None:
@@ -154,7 +147,7 @@ def test_after_a_compaction_what_vanished_or_changed_meanwhile_is_told_and_nothi
             await shelf.clock.settle()
             assert _told(await reader.next()) == ({"n/later": 6}, set())
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_key_that_was_deleted_and_made_anew_during_a_compaction_is_told_once_as_it_is(shelf: Any) -> None:
@@ -173,7 +166,7 @@ def test_a_key_that_was_deleted_and_made_anew_during_a_compaction_is_told_once_a
             await shelf.clock.advance(3)
             assert _told(await reader.next()) == ({"n/a": 1}, set())
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_value_that_makes_no_sense_is_a_problem_and_its_key_is_still_there(
@@ -195,7 +188,7 @@ def test_a_value_that_makes_no_sense_is_a_problem_and_its_key_is_still_there(
             await shelf.clock.settle()
             assert mirror.problems == {}
 
-    _run(scenario)
+    asyncio.run(scenario())
     lines = [message for message in caplog.messages if message.startswith("bad-record")]
     assert lines == ["bad-record: n/bad: b'junk' is no number; its value is ignored until it is put right"]
 
@@ -217,7 +210,7 @@ def test_a_closed_reader_costs_nothing_and_a_shared_bell_serves_two_mirrors(shel
         assert not one._readers
         assert not two._readers
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 class _DenyingStore(MemoryStore):
@@ -249,7 +242,7 @@ def test_a_refusal_is_reported_tried_again_slowly_and_gets_better(
             await shelf.clock.advance(10)
             assert mirror.status().state == "connected"
 
-    _run(scenario)
+    asyncio.run(scenario())
     assert [message.split(":")[0] for message in caplog.messages] == [
         "store-denied",
         "store-away",
@@ -267,7 +260,7 @@ def test_an_expired_lease_takes_its_keys_out_of_the_mirror(shelf: Any) -> None:
             await shelf.clock.advance(31)
             assert mirror.items == {}
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_20000_items_apply_in_a_tenth_of_a_second(shelf: Any) -> None:
@@ -304,10 +297,6 @@ ACTS = st.lists(
 def test_whatever_happens_the_copy_ends_as_the_store_and_no_reader_misses_a_state(
     acts: list[tuple[str, str, int]], seed: int
 ) -> None:
-    from tulle_memory.store import MemoryWorld
-
-    from tulle.testing.clock import VirtualClock
-
     async def scenario() -> None:
         clock = VirtualClock()
         world = MemoryWorld(clock.now)

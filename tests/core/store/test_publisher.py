@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tulle_memory.store import MemoryStore
 
 from tulle.contracts.store import (
     NO_LEASE,
@@ -24,6 +23,7 @@ from tulle.contracts.store import (
     absent,
 )
 from tulle.store.publisher import Conflict, Publisher, RecordSet
+from tulle_memory.store import MemoryStore
 
 # The fixture `shelf` is in conftest.py: a memory world, a virtual clock, a client for everybody else.
 
@@ -83,13 +83,6 @@ async def desk(shelf: Any) -> AsyncIterator[Desk]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await scenario()
-
-    asyncio.run(main())
-
-
 async def _there(shelf: Any) -> dict[str, bytes]:
     return {kv.key: kv.value for prefix in ("s/", "m/") for kv in (await shelf.other.list(prefix)).items}
 
@@ -109,7 +102,7 @@ def test_a_set_is_written_in_one_transaction_under_one_lease(shelf: Any) -> None
             assert lease.lease == member.lease == kept.records.lease != NO_LEASE
             assert kept.records.known == {"s/k": lease, "m/n": member}
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_set_lives_as_long_as_it_is_kept_without_being_written_again(shelf: Any) -> None:
@@ -127,7 +120,7 @@ def test_a_set_lives_as_long_as_it_is_kept_without_being_written_again(shelf: An
         await shelf.clock.advance(1001)
         assert await _there(shelf) == {}
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_set_without_ttl_is_a_reservation_and_stays_when_nobody_keeps_it(shelf: Any) -> None:
@@ -138,7 +131,7 @@ def test_a_set_without_ttl_is_a_reservation_and_stays_when_nobody_keeps_it(shelf
         await shelf.clock.advance(10 * DAY_S)
         assert await _there(shelf) == PAIR
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_keys_that_are_there_already_are_not_overwritten_and_our_grant_is_given_back(shelf: Any) -> None:
@@ -153,7 +146,7 @@ def test_keys_that_are_there_already_are_not_overwritten_and_our_grant_is_given_
         assert await _there(shelf) == {"s/k": b"theirs"}
         assert not shelf.world._leases
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_guard_that_does_not_hold_and_a_deletion_are_part_of_the_transaction(shelf: Any) -> None:
@@ -166,7 +159,7 @@ def test_a_guard_that_does_not_hold_and_a_deletion_are_part_of_the_transaction(s
             await ours.put(also=[Delete("s/old")])
             assert await _there(shelf) == PAIR
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_put_whose_answer_was_lost_is_recognised_and_not_done_twice(shelf: Any) -> None:
@@ -178,7 +171,7 @@ def test_a_put_whose_answer_was_lost_is_recognised_and_not_done_twice(shelf: Any
             assert kept.records.known["s/k"] == await _kv(shelf, "s/k")
             assert not kept.lost.is_set()
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_put_whose_request_was_lost_is_done(shelf: Any) -> None:
@@ -188,7 +181,7 @@ def test_a_put_whose_request_was_lost_is_done(shelf: Any) -> None:
             await ours.put()
             assert await _there(shelf) == PAIR
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_put_that_met_a_neighbour_with_the_same_bytes_while_its_request_was_lost_is_a_conflict(
@@ -205,7 +198,7 @@ def test_a_put_that_met_a_neighbour_with_the_same_bytes_while_its_request_was_lo
             with pytest.raises(Conflict):
                 await putting
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_put_that_is_cancelled_leaves_nothing_behind(shelf: Any) -> None:
@@ -219,7 +212,7 @@ def test_a_put_that_is_cancelled_leaves_nothing_behind(shelf: Any) -> None:
             await asyncio.gather(putting, return_exceptions=True)
             assert await _there(shelf) == {}
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_put_is_refused_at_once_where_the_store_denies_it(shelf: Any) -> None:
@@ -230,7 +223,7 @@ def test_a_put_is_refused_at_once_where_the_store_denies_it(shelf: Any) -> None:
                 await ours.put()
             assert not shelf.world._leases
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_an_update_compares_and_keeps_the_lease(shelf: Any) -> None:
@@ -244,7 +237,7 @@ def test_an_update_compares_and_keeps_the_lease(shelf: Any) -> None:
             assert (after.value, after.version, after.lease) == (b"new", 2, before.lease)
             assert (await _kv(shelf, "m/n")).modified == after.modified
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_an_update_that_is_cancelled_while_the_store_is_away_is_done_when_it_is_back(shelf: Any) -> None:
@@ -258,7 +251,7 @@ def test_an_update_that_is_cancelled_while_the_store_is_away_is_done_when_it_is_
             await shelf.clock.advance(3)
             assert (await _kv(shelf, "s/k")).value == b"new"
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_after_an_outage_longer_than_the_lease_free_keys_are_put_again(
@@ -276,7 +269,7 @@ def test_after_an_outage_longer_than_the_lease_free_keys_are_put_again(
             assert (await _kv(shelf, "s/k")).lease == kept.records.lease != old_lease
             assert not kept.lost.is_set()
 
-    _run(scenario)
+    asyncio.run(scenario())
     words = [message.split(":")[0] for message in caplog.messages]
     assert words[0] == "store-lost"
     assert words[-2:] == ["lease-gone", "store-back"]
@@ -308,7 +301,7 @@ def test_after_an_outage_a_key_with_a_new_owner_is_left_alone_and_its_loss_is_to
             with pytest.raises(Conflict):
                 await shelf.clock.run(ours.publisher.update(kept, PAIR))
 
-    _run(scenario)
+    asyncio.run(scenario())
     assert any(message.startswith("record-taken: set: s/k") for message in caplog.messages)
 
 
@@ -325,7 +318,7 @@ def test_a_key_that_was_deleted_by_hand_comes_back_at_the_next_look(shelf: Any) 
             assert await _there(shelf) == PAIR
             assert (await _kv(shelf, "s/k")).modified == (await _kv(shelf, "m/n")).modified
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_key_overwritten_by_another_while_our_lease_lives_is_lost(shelf: Any) -> None:
@@ -338,7 +331,7 @@ def test_a_key_overwritten_by_another_while_our_lease_lives_is_lost(shelf: Any) 
             assert kept.lost.is_set()
             assert (await _kv(shelf, "s/k")).value == b"late renewal"
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_a_reservation_made_while_we_run_stays_one_through_updates_and_expiry(shelf: Any) -> None:
@@ -356,7 +349,7 @@ def test_a_reservation_made_while_we_run_stays_one_through_updates_and_expiry(sh
             assert await _there(shelf) == {**PAIR, "s/k": b"new"}
             assert (await _kv(shelf, "s/k")).lease == NO_LEASE
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_after_a_restart_keys_with_a_live_lease_are_adopted_without_a_write(shelf: Any) -> None:
@@ -374,7 +367,7 @@ def test_after_a_restart_keys_with_a_live_lease_are_adopted_without_a_write(shel
             await shelf.clock.run(after.publisher.update(kept, {**PAIR, "m/n": b"new boot"}))
             assert (await _kv(shelf, "m/n")).lease == lease
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_adoption_of_keys_that_changed_hands_is_a_conflict_and_leaves_the_lease(shelf: Any) -> None:
@@ -388,7 +381,7 @@ def test_adoption_of_keys_that_changed_hands_is_a_conflict_and_leaves_the_lease(
                 await after.put(known=known, lease=lease)
         assert await _there(shelf) == {**PAIR, "s/k": b"theirs"}
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_adoption_of_a_lease_that_has_ended_writes_anew_where_the_keys_are_free(shelf: Any) -> None:
@@ -402,7 +395,7 @@ def test_adoption_of_a_lease_that_has_ended_writes_anew_where_the_keys_are_free(
             assert await _there(shelf) == PAIR
             assert kept.records.lease not in (lease, NO_LEASE)
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_release_deletes_what_is_ours_and_spares_a_reservation(shelf: Any) -> None:
@@ -417,7 +410,7 @@ def test_release_deletes_what_is_ours_and_spares_a_reservation(shelf: Any) -> No
             await ours.publisher.release(reserved, spare={"s/k"})
             assert await _there(shelf) == {"s/k": b"lease"}
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_release_while_the_store_is_away_says_so(shelf: Any) -> None:
@@ -428,7 +421,7 @@ def test_release_while_the_store_is_away_says_so(shelf: Any) -> None:
             with pytest.raises(Unavailable):
                 await ours.publisher.release(kept)
 
-    _run(scenario)
+    asyncio.run(scenario())
 
 
 def test_an_hour_of_refusals_is_a_few_tries_a_minute(shelf: Any) -> None:
@@ -444,4 +437,4 @@ def test_an_hour_of_refusals_is_a_few_tries_a_minute(shelf: Any) -> None:
             await shelf.clock.advance(11)
             assert kept.renewed >= shelf.clock.now() - 11
 
-    _run(scenario)
+    asyncio.run(scenario())

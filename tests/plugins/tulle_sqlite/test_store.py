@@ -169,6 +169,33 @@ def test_a_watch_works_where_the_kernel_gives_no_wake_up(
     asyncio.run(run())
 
 
+def test_an_idle_watch_looks_seldom(tmp_path: Path) -> None:
+    async def run() -> None:
+        clocks, looks = Clocks(), 0
+
+        def counted() -> Reading:
+            nonlocal looks
+            looks += 1
+            return clocks()
+
+        store = SqliteStore(tmp_path / "s", clocks=counted)
+        await store.grant(60)  # with a lease in it, each look asks what time it is
+        watch = store.watch("", after=await _put(store, "start"))
+        await anext(watch)
+        waiting = asyncio.create_task(anext(watch))
+        await _put(store, "k")
+        await waiting
+        waiting, looks = asyncio.create_task(anext(watch)), 0
+        await asyncio.sleep(1.2)
+        assert 1 <= looks <= 12  # the looks after the wake-ups for one write, and then one a second
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await store.close()
+
+    asyncio.run(run())
+
+
 def test_a_long_history_comes_in_several_batches_of_whole_revisions(tmp_path: Path) -> None:
     async def run() -> None:
         store = SqliteStore(tmp_path / "s")
