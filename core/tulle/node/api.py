@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tulle.contracts.specs import ApiMethod
+from tulle.contracts.store import StoreError
 from tulle.node.http import HttpError, HttpServer, Request
 
 VERSION = "v1"
@@ -16,7 +17,10 @@ class Api:
     """Methods by verb and path, served on a Unix socket."""
 
     def __init__(self, path: Path, methods: Sequence[ApiMethod]) -> None:
-        self._methods: dict[tuple[str, str], ApiMethod] = {(one.verb, one.path): one for one in methods}
+        # The first of a name wins: core's come first, and no plugin can take their place.
+        self._methods: dict[tuple[str, str], ApiMethod] = {
+            (one.verb, one.path): one for one in reversed(methods)
+        }
         self._server = HttpServer(path, self.handle)
 
     async def start(self) -> None:
@@ -44,3 +48,5 @@ class Api:
             return await method.handler(request.query, request.body or {})
         except ValueError as error:
             raise HttpError(400, str(error)) from error
+        except StoreError as error:
+            raise HttpError(503, str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -50,7 +51,9 @@ class Client:
     def _ask(self, verb: str, path: str, body: dict[str, Any] | None) -> Any:
         connection = _UnixConnection(self.socket, self._timeout)
         try:
-            connection.request(verb, f"/v1/{path}", None if body is None else json.dumps(body))
+            # A server that refuses before it has read all has still answered.
+            with contextlib.suppress(BrokenPipeError):
+                connection.request(verb, f"/v1/{path}", None if body is None else json.dumps(body))
             response = connection.getresponse()
             answer = json.loads(response.read() or b"null")
         except PermissionError as error:

@@ -38,6 +38,7 @@ from tulle.node.dataplane import UserSpace
 from tulle.node.down import remove_all
 from tulle.node.keeper import Keeper
 from tulle.node.network import Network, check_network
+from tulle.node.notify import ServiceManager
 from tulle.node.rundir import Record, RunDir
 from tulle.plugins import Plugins
 from tulle.store.clock import SystemClock
@@ -48,6 +49,8 @@ log = logging.getLogger("tulle.node")
 CHECK_S = 30.0
 """How often files and sysctls are looked at: nothing tells of their changes."""
 START_RETRY_S = 2.0
+SAY_S = 2.0
+"""How often the service manager hears how it goes, at least."""
 
 
 class Daemon:
@@ -73,6 +76,7 @@ class Daemon:
         self._report = Report()
         self._components = Components(plugins)
         self._peers: Sequence[Peer] = ()
+        self._service = ServiceManager()
         self._doing = "starting"
         self._removing = False
         self._node_id = ""
@@ -92,6 +96,7 @@ class Daemon:
             elif self._work.done():
                 self._work.result()
         finally:
+            self._service.stopping()
             stopping.cancel()
             await self._end_work()
             api.close()
@@ -127,7 +132,7 @@ class Daemon:
             rng=random.Random(),
         )
         try:
-            await first_to_end(leases.run(), self._steps(leases))
+            await first_to_end(leases.run(), self._steps(leases), self._tell_service_manager())
         finally:
             monitor.close()
 
@@ -237,6 +242,7 @@ class Daemon:
             if self._doing:
                 self._doing = ""
                 self._write_subnet_file()
+                self._service.ready()
                 log.info("ready peers=%d mtu=%d", len(peers), self._backend.mtu())
 
     # --- what tulled keeps in files and sysctls -----------------------------------------------------------------
@@ -303,6 +309,13 @@ class Daemon:
             if not self._doing:
                 self._write_subnet_file()
 
+    async def _tell_service_manager(self) -> None:
+        """Signs of life from the loop that does the work: a loop that hangs gives none."""
+        while True:
+            self._service.status("; ".join(self._not_ready()) or f"ready, {len(self._peers)} peers")
+            self._service.alive()
+            await asyncio.sleep(min(self._service.watchdog_s or SAY_S, SAY_S))
+
     # --- the local API --------------------------------------------------------------------------------------------
 
     def _methods(self) -> list[ApiMethod]:
@@ -329,11 +342,11 @@ class Daemon:
         }
 
     async def _down(self, query: Mapping[str, str], body: Mapping[str, Any]) -> JsonObject:
-        self._removing = True
         released = []
         if body.get("release") and self._leases is not None:
             await self._leases.release()
             released = [f"lease of {self._config.node_name}: released"]
+        self._removing = True
         log.info("down asked for")
         await self._end_work()
         await self._components.stop(remove=True)

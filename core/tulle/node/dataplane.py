@@ -76,6 +76,7 @@ class UserSpace:
         self._local_prefixes = tuple(local_prefixes)
         self._wanted: Forwarding | None = None
         self._peers: dict[str, DataPeer] = {}
+        self._peers_stated = False
         self._generation = 0
         self._applied = 0
         self._apply_errors: list[str] = []
@@ -108,9 +109,10 @@ class UserSpace:
             source_check=source_check,
         )
         self._wanted = Forwarding(device, tuple(listen), encapsulation, local)
-        if self._supervisor is None:
-            self._spec, self._why = choose_engine(self._plugins, self._asked_engine, encapsulation.name)
-            await self._start(self._spec, encapsulation)
+        if self._task is None:
+            await self._start(encapsulation)
+        elif self._open_missing() and self._session is not None:
+            self._give_descriptors(self._session)
         self._keeper.want(PARTY, kernel_part(device))
         await self._keeper.settle()
         generation = self._push()
@@ -119,12 +121,24 @@ class UserSpace:
 
     async def set_peers(self, peers: Sequence[DataPeer]) -> None:
         wanted = {peer.key: peer for peer in peers}
+        if not self._peers_stated:
+            self._state_first_peers(wanted)
+            return
         removed = [key for key in self._peers if key not in wanted]
         changed = [peer for key, peer in wanted.items() if self._peers.get(key) != peer]
         if not removed and not changed:
             return
         self._peers = wanted
         self._push(changed, removed)
+
+    def _state_first_peers(self, wanted: dict[str, DataPeer]) -> None:
+        """Whole, since an adopted forwarder has the peers of an earlier tulled."""
+        self._peers_stated, self._peers = True, wanted
+        self._generation += 1
+        if self._session is not None:
+            with contextlib.suppress(WorkerGone):
+                self._send_state(self._session, None, list(wanted.values()), [])
+                self._give_descriptors(self._session)
 
     def status(self) -> JsonObject:
         stats = self._stats
@@ -168,24 +182,34 @@ class UserSpace:
             sock.close()
         self._sockets.clear()
 
-    async def _start(self, spec: EngineSpec, encapsulation: EncapsulationRef) -> None:
+    async def _start(self, encapsulation: EncapsulationRef) -> None:
+        """Called again where it failed (a port in use): what it has found by then it keeps."""
+        if self._supervisor is None:
+            supervisor = self._make_supervisor(encapsulation)
+            await supervisor.find(self._fetch)
+            self._supervisor = supervisor
+        self._open_missing()
+        self._keeper.before_pass.append(self._reopen_device)
+        self._task = asyncio.create_task(self._supervisor.run(), name="forwarder-supervisor")
+
+    def _make_supervisor(self, encapsulation: EncapsulationRef) -> Supervisor:
+        spec, self._why = choose_engine(self._plugins, self._asked_engine, encapsulation.name)
+        self._spec = spec
         found = self._plugins.find("tulle_encapsulations", EncapsulationSpec, encapsulation.name, "Backend")
         fingerprint = f"tulle {__version__}, engine {spec.name}, encapsulation {found.name}"
-        self._supervisor = Supervisor(
+        name, run_dir = self._run_dir.forwarder_marks
+        return Supervisor(
             path=self._run_dir.forwarder_socket,
             argv=[
-                *(sys.executable, "-m", "tulle.forward.main", "tulle-forwarder", "--listen-fd", "{listen}"),
+                *(sys.executable, "-m", "tulle.forward.main", name, "--listen-fd", "{listen}"),
                 *("--engine", spec.factory, "--encapsulation", found.factory),
-                *("--fingerprint", fingerprint, "--run-dir", str(self._run_dir.path)),
+                *("--fingerprint", fingerprint, "--run-dir", run_dir),
             ],
+            marks=self._run_dir.forwarder_marks,
             fingerprint=fingerprint,
             decode=messages.decode,
             body=self._serve,
         )
-        await self._supervisor.find(self._fetch)
-        self._open_missing()
-        self._keeper.before_pass.append(self._reopen_device)
-        self._task = asyncio.create_task(self._supervisor.run(), name="forwarder-supervisor")
 
     # --- descriptors ----------------------------------------------------------------------------------------
 
@@ -226,10 +250,11 @@ class UserSpace:
 
     async def _reopen_device(self) -> list[str]:
         """Before each pass of the keeper: a TUN that was deleted by somebody comes back under the same name."""
-        if self._wanted is None or self._tun is None or self._tun.alive():
+        if self._wanted is None or (self._tun is not None and self._tun.alive()):
             return []
-        self._tun.close()
-        self._tun = None
+        if self._tun is not None:
+            self._tun.close()
+            self._tun = None
         lines = self._open_missing()
         if self._session is not None:
             with contextlib.suppress(WorkerGone):
@@ -250,18 +275,22 @@ class UserSpace:
         self._session = session
         self._applied = 0
         try:
-            self._give_descriptors(session)
             self._send_state(session, None, list(self._peers.values()), [])
+            # A forwarder that knew no peers would throw away what it reads; in the TUN's queue it waits.
+            if self._peers_stated or session.hello.descriptors:
+                self._give_descriptors(session)
             heard = asked = time.monotonic()
             while True:
                 try:
                     async with asyncio.timeout(STATS_S):
-                        await self._take(session, await session.receive())
-                    heard = time.monotonic()
+                        message = await session.receive()
                 except TimeoutError:
                     if time.monotonic() - heard > SILENT_S:
                         raise WorkerGone(f"it has said nothing for {SILENT_S:.0f} s") from None
-                if self._applied:
+                else:
+                    await self._take(session, message)
+                    heard = time.monotonic()
+                if self._peers_stated and self._applied >= self._generation:
                     take_over()
                 if time.monotonic() - asked >= STATS_S:
                     session.send(messages.AskStats())
@@ -304,6 +333,7 @@ class UserSpace:
             options=dict(self._wanted.encapsulation.options),
             peers=list(peers),
             removed=list(removed),
+            keep_peers=not self._peers_stated,
         )
         for part in messages.parts(state):
             session.send(part)

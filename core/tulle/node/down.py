@@ -8,9 +8,6 @@ are enough for all but subnet.env.
 from __future__ import annotations
 
 import asyncio
-import os
-import select
-from collections.abc import Iterator
 from pathlib import Path
 
 from tulle.forward import messages
@@ -18,9 +15,9 @@ from tulle.kernel import sysctl
 from tulle.kernel.netlink import Netlink
 from tulle.node.rundir import Record, RunDir
 from tulle.worker import messages as worker
-from tulle.worker.supervise import WorkerGone, connect, kill
+from tulle.worker.processes import kill, running, wait_for_end
+from tulle.worker.supervise import WorkerGone, connect
 
-FORWARDER = b"tulle.forward.main"
 STOP_S = 2.0
 
 
@@ -40,7 +37,7 @@ async def remove_all(run_dir: RunDir) -> list[str]:
 async def stop_forwarders(run_dir: RunDir) -> list[str]:
     """Ask the forwarder to end, and end those that do not answer (an emptied run directory has no socket)."""
     lines = []
-    for pid in list(forwarders(run_dir)):
+    for pid in list(running(run_dir.forwarder_marks)):
         try:
             session = await connect(run_dir.forwarder_socket, messages.decode, STOP_S)
             if session.hello.pid == pid:
@@ -52,33 +49,6 @@ async def stop_forwarders(run_dir: RunDir) -> list[str]:
         kill(pid, str(run_dir.path))
         lines.append(f"forwarder {pid}: stopped")
     return lines
-
-
-def forwarders(run_dir: RunDir) -> Iterator[int]:
-    """Process ids of the forwarders of this run directory in this network namespace."""
-    here = os.readlink("/proc/self/ns/net")
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            mine = FORWARDER in words and str(run_dir.path).encode() in words
-            if mine and os.readlink(entry / "ns/net") == here:
-                yield int(entry.name)
-        except OSError:
-            continue
-
-
-def wait_for_end(pid: int, timeout: float) -> bool:
-    """Whether the process ended within `timeout` seconds."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], timeout)[0])
-    finally:
-        os.close(descriptor)
 
 
 def remove_subnet_file(record: Record) -> list[str]:

@@ -36,6 +36,10 @@ class HttpError(Exception):
         self.status = status
 
 
+class _HungUp(Exception):
+    """There is nobody to answer to."""
+
+
 class Request(msgspec.Struct, frozen=True):
     verb: str
     path: str
@@ -83,7 +87,7 @@ class HttpServer:
             ):
                 writer.write(connection.send(event) or b"")
             await writer.drain()
-        except (ConnectionError, h11.ProtocolError, TimeoutError):
+        except (_HungUp, ConnectionError, h11.ProtocolError):
             pass
         finally:
             writer.close()
@@ -95,14 +99,13 @@ class HttpServer:
     ) -> tuple[int, Any]:
         try:
             _check_peer(writer)
-            async with asyncio.timeout(REQUEST_S):
-                request = await _read(connection, reader)
+            request = await _read_in_time(connection, reader)
             return 200, await self._handle(request)
         except HttpError as error:
             return error.status, {"error": str(error)}
         except h11.RemoteProtocolError as error:
             return 400, {"error": f"not HTTP: {error}"}
-        except (ConnectionError, TimeoutError):
+        except _HungUp:
             raise
         except Exception:
             log.exception("api-method-failed")
@@ -114,6 +117,16 @@ def _check_peer(writer: asyncio.StreamWriter) -> None:
     _, uid, _ = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
     if uid not in (0, os.geteuid()):
         raise HttpError(403, f"user {uid} may not speak to tulled: use root (sudo)")
+
+
+async def _read_in_time(connection: h11.Connection, reader: asyncio.StreamReader) -> Request:
+    try:
+        async with asyncio.timeout(REQUEST_S):
+            return await _read(connection, reader)
+    except TimeoutError:
+        raise HttpError(408, f"the request was not whole within {REQUEST_S:g} s") from None
+    except ConnectionError:
+        raise _HungUp from None
 
 
 async def _read(connection: h11.Connection, reader: asyncio.StreamReader) -> Request:
@@ -132,11 +145,15 @@ async def _read(connection: h11.Connection, reader: asyncio.StreamReader) -> Req
         elif isinstance(event, h11.EndOfMessage) and head is not None:
             return _request(head, bytes(body))
         else:
-            raise ConnectionResetError
+            raise _HungUp
 
 
 def _request(head: h11.Request, body: bytes) -> Request:
-    target = urlsplit(head.target.decode("ascii", "replace"))
+    text = head.target.decode("ascii", "replace")
+    try:
+        target = urlsplit(text)
+    except ValueError as error:
+        raise HttpError(400, f"{text!r} is no path: {error}") from error
     try:
         decoded = msgspec.json.decode(body) if body else None
     except msgspec.DecodeError as error:

@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
     """The exit status."""
     logs.set_up(0)
     plugins = load_plugins()
-    options = daemon_options(plugins.stores(), [option for _, option in plugins.collect("tulle_options")])
+    options = daemon_options(plugins.stores(), [option for _, option in plugins.options()])
     try:
         parsed = parse_flags(options, argv, os.environ)
         if parsed.asked == "help":

@@ -3,6 +3,8 @@ before anything is changed."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import Any
 
 import msgspec
@@ -28,14 +30,31 @@ class Network(msgspec.Struct, frozen=True):
 
 def check_network(text: bytes | str, plugins: Plugins) -> Network:
     """Raises ConfigError with everything that is wrong."""
-    config = parse_network_config(text)
-    warnings = list(config.warnings)
     problems: list[ConfigProblem] = []
+    try:
+        config = parse_network_config(text)
+    except ConfigError as error:
+        problems += error.problems
+        config = _without_networks(text)
+    warnings = list(config.warnings)
     backend, options = _backend(config, plugins, problems, warnings)
     sections = _sections(config, plugins, problems, warnings)
     if problems or backend is None:
         raise ConfigError(problems, "the network config")
     return Network(config, backend, options, sections, tuple(warnings))
+
+
+def _without_networks(text: bytes | str) -> NetworkConfig:
+    """Where core's own fields are wrong: what else can be checked, so that it is reported in the same go."""
+    rest: dict[str, Any] = {"Network": "10.0.0.0/8"}
+    with contextlib.suppress(ValueError, RecursionError):
+        raw = json.loads(text)
+        if isinstance(raw, dict):
+            rest |= {key: value for key, value in raw.items() if key.lower() in ("backend", "tulle")}
+    try:
+        return parse_network_config(json.dumps(rest))
+    except ConfigError:  # these were wrong themselves, and have been reported
+        return parse_network_config('{"Network": "10.0.0.0/8"}')
 
 
 def _backend(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,9 @@ from tulle.kernel.sysctl import Old
 
 FORWARDER_FILES = ("forwarder.sock", "forwarder.sock.new", "forwarder.log")
 OWN_FILES = ("tulled.sock", "tulled.lock", "node.json", "node.json.new", *FORWARDER_FILES)
+
+
+LOCK_RETRY_S = 0.01
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -51,23 +55,27 @@ class RunDir:
         self.path = path
         self.api_socket = path / "tulled.sock"
         self.forwarder_socket = path / "forwarder.sock"
+        self.forwarder_marks = ("tulle-forwarder", str(path))
+        """Arguments by which the forwarders of this directory are known among all processes."""
         self._lock_path = path / "tulled.lock"
         self._record_path = path / "node.json"
         self._lock: int | None = None
 
     def take(self) -> None:
         """Make the directory and hold the lock as long as this process lives. Raises AlreadyRunning, OSError."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o755)
+        if not self.path.is_dir():  # one that is there keeps its mode: it may be anybody's
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o755)
         descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise AlreadyRunning(
-                f"{self.path}: tulled runs here already (pid {self.holder()}); "
-                "stop it, or give this one another --run-dir"
-            ) from None
+        while not _locked(descriptor):
+            holder = self.holder()
+            if holder is not None:
+                os.close(descriptor)
+                raise AlreadyRunning(
+                    f"{self.path}: tulled runs here already (pid {holder}); "
+                    "stop it, or give this one another --run-dir"
+                )
+            time.sleep(LOCK_RETRY_S)  # somebody looked for the holder just now, or has not said his name yet
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self._lock = descriptor
@@ -108,3 +116,11 @@ class RunDir:
             self.path.rmdir()
             removed.append(f"{self.path}: removed")
         return removed
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,9 +29,9 @@ def previous_subnets(path: Path) -> tuple[Prefix, ...]:
         return ()
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     found = []
-    for _, subnet_name in NAMES.values():
-        try:
-            found.append(parse_covering_prefix(values.get(subnet_name, "").strip().strip('"')))
-        except ValueError:
-            continue
+    for family, (_, subnet_name) in NAMES.items():
+        with contextlib.suppress(ValueError):
+            subnet = parse_covering_prefix(values.get(subnet_name, "").strip().strip('"'))
+            if subnet.version == family:
+                found.append(subnet)
     return tuple(found)
