@@ -10,9 +10,9 @@ import msgspec
 
 from tulle.cli.store import StoreAccess, store_options
 from tulle.node.client import ApiError, Client, NotRunning
-from tulle.node.down import remove_all, wait_for_end
+from tulle.node.down import remove_all
 from tulle.node.rundir import Record, RunDir
-from tulle.worker.supervise import kill
+from tulle.worker.processes import kill, wait_for_end
 
 ANSWER_S = 3.0
 """A tulled that does not answer a status within this is ended."""

@@ -11,6 +11,7 @@ import click
 from tulle import __version__
 
 WORDS = {
+    "completion": ("tulle.cli.completion:completion", "Print a completion script for a shell."),
     "config": ("tulle.cli.config:config", "Show, set or check the network config in the store."),
     "down": ("tulle.cli.down:down", "Take away everything that tulle made on this node."),
     "init": ("tulle.cli.init:init", "Write a network config into the store."),

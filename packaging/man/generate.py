@@ -1,0 +1,116 @@
+"""Writes the manual pages: tulle(1) with a page for each word, tulled(8). They come from the commands themselves and so
+cannot say anything else.
+
+    python packaging/man/generate.py DIRECTORY
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from tulle import __version__
+from tulle.cli.main import tulle
+from tulle.config.daemon import daemon_options
+from tulle.plugins import load_plugins
+
+
+def escaped(text: str) -> str:
+    """For roff: a backslash and a leading dot or quote mean something there (groff(7))."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join(f"\\&{line}" if line[:1] in (".", "'") else line for line in text.splitlines())
+
+
+def page(name: str, section: int, summary: str, parts: dict[str, list[str]]) -> str:
+    lines = [f'.TH "{escaped(name.upper())}" {section} "" "tulle {__version__}" "tulle"']
+    lines += [".SH NAME", f"{escaped(name)} \\- {escaped(summary.rstrip('.'))}"]
+    for title, content in parts.items():
+        if content:
+            lines += [f'.SH "{title}"', *content]
+    return "\n".join(lines) + "\n"
+
+
+def item(term: str, text: str) -> list[str]:
+    return [".TP", f".B {escaped(term)}", escaped(text) or "\\&"]
+
+
+def command_pages(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    """(file name, text) of a command and all below it."""
+    context = click.Context(command, info_name=name.replace("-", " "))
+    options, words = [], []
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None:
+            options += item(*record)
+    if isinstance(command, click.Group):
+        for word in command.list_commands(context):
+            found = command.get_command(context, word)
+            if found is not None:
+                words += item(f"{name}-{word}(1)", found.get_short_help_str(200))
+                yield from command_pages(found, f"{name}-{word}")
+    usage = escaped(" ".join(command.collect_usage_pieces(context)))
+    text = escaped((command.help or "").replace("\n\n", "\n.PP\n")).replace("\\&.PP", ".PP")
+    yield (
+        f"{name}.1",
+        page(
+            name,
+            1,
+            command.get_short_help_str(200),
+            {
+                "SYNOPSIS": [f".B {escaped(name.replace('-', ' '))}", usage],
+                "DESCRIPTION": text.splitlines(),
+                "OPTIONS": options,
+                "WORDS": words,
+                "SEE ALSO": ["tulle(1), tulled(8)"],
+            },
+        ),
+    )
+
+
+def tulled_page() -> str:
+    plugins = load_plugins()
+    options = daemon_options(plugins.stores(), [option for _, option in plugins.collect("tulle_options")])
+    flags: list[str] = []
+    for one in sorted(options, key=lambda one: one.name):
+        default = f" (default {one.default})" if one.default not in (None, "", ()) else ""
+        flags += item(f"--{one.name}", f"{one.help}{default}")
+    return page(
+        "tulled",
+        8,
+        "joins this node's pods to the cluster's network",
+        {
+            "SYNOPSIS": [".B tulled", "[flags]"],
+            "DESCRIPTION": [
+                "Takes a subnet as a lease in the store, keeps it, and has the packets of this node's pods carried to",
+                "the other nodes by tulle\\-forwarder, which goes on while tulled is restarted.",
+                "Stays in the foreground.",
+            ],
+            "OPTIONS": flags,
+            "ENVIRONMENT": [
+                "Each flag is read from TULLED_NAME where the command line does not give it, flannel's flags also from",
+                "FLANNELD_NAME.",
+            ],
+            "EXIT STATUS": [
+                *item("0", "after SIGTERM or tulle down"),
+                *item("1", "the node cannot go on"),
+                *item("2", "the configuration is wrong; nothing was changed"),
+            ],
+            "SEE ALSO": ["tulle(1)"],
+        },
+    )
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: {sys.argv[0]} DIRECTORY")
+    directory = Path(sys.argv[1])
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in (*command_pages(tulle, "tulle"), ("tulled.8", tulled_page())):
+        (directory / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
