@@ -15,12 +15,14 @@ def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         os.fchmod(descriptor, mode)
-        os.write(descriptor, data)
+        left = memoryview(data)
+        while left:  # a disk that runs full takes a part and says so at the next write
+            left = left[os.write(descriptor, left) :]
         os.fsync(descriptor)
+        fresh.rename(path)
     except BaseException:
         with contextlib.suppress(OSError):
             fresh.unlink()
         raise
     finally:
         os.close(descriptor)
-    fresh.rename(path)

@@ -15,9 +15,13 @@ import msgspec
 import pluggy
 
 from tulle import hookspecs
+from tulle.config.daemon import CORE_OPTIONS
 from tulle.contracts.specs import (
+    ApiMethod,
     BackendSpec,
     ComponentSpec,
+    ConfigSection,
+    DoctorCheck,
     EncapsulationSpec,
     EngineSpec,
     OptionSpec,
@@ -43,14 +47,19 @@ HOOK_KINDS = {
     "tulle_api_methods": "api-method",
     "tulle_doctor_checks": "doctor-check",
 }
-SPEC_TYPES: dict[str, type[Spec]] = {
+SPEC_TYPES: dict[str, type[msgspec.Struct]] = {
     "tulle_backends": BackendSpec,
     "tulle_encapsulations": EncapsulationSpec,
     "tulle_engines": EngineSpec,
     "tulle_stores": StoreSpec,
     "tulle_subnet_managers": SubnetManagerSpec,
     "tulle_components": ComponentSpec,
+    "tulle_options": OptionSpec,
+    "tulle_config_sections": ConfigSection,
+    "tulle_api_methods": ApiMethod,
+    "tulle_doctor_checks": DoctorCheck,
 }
+"""What each hook returns a sequence of. (Commands are click's, which only the command line loads.)"""
 
 S = TypeVar("S", bound=Spec)
 
@@ -80,10 +89,14 @@ class Plugins:
         self.infos: list[PluginInfo] = []
         self._modules: dict[str, object] = {}
         self._collected: dict[str, list[tuple[PluginInfo, Any]]] = {}
+        self._flags = {option.name: (option, "core") for option in CORE_OPTIONS}
 
     def add(self, info: PluginInfo, module: object) -> None:
         """Register a module's hooks; what is wrong with them ends up in `info.error`."""
         self.infos.append(info)
+        if self.manager.has_plugin(info.name):
+            self._fail(info, ValueError(f"there is another plugin of the name {info.name!r}"))
+            return
         try:
             self.manager.register(module, info.name)
             self.manager.check_pending()
@@ -99,11 +112,11 @@ class Plugins:
         if not info.hooks:
             info.error = "implements no hook of tulle"
 
-    def add_broken(self, info: PluginInfo, error: Exception) -> None:
+    def add_broken(self, info: PluginInfo, error: BaseException) -> None:
         self.infos.append(info)
         self._fail(info, error)
 
-    def _fail(self, info: PluginInfo, error: Exception) -> None:
+    def _fail(self, info: PluginInfo, error: BaseException) -> None:
         info.error = f"{type(error).__name__}: {error}"
         log.warning("plugin-broken name=%s origin=%s error=%s (skipped)", info.name, info.origin, info.error)
 
@@ -129,21 +142,28 @@ class Plugins:
                 yield info, one
 
     def _check(self, hook: str, found: Sequence[Any], taken: dict[str, str], info: PluginInfo) -> None:
+        """Raises TypeError or ValueError, and then takes nothing of what was found."""
         wanted = SPEC_TYPES.get(hook)
         if wanted is None:
             return
         names: dict[str, str] = {}
+        flags: dict[str, tuple[OptionSpec, str]] = {}
         for spec in found:
             if not isinstance(spec, wanted):
                 raise TypeError(f"{hook} returned {type(spec).__name__}, wanted {wanted.__name__}")
-            for name in (spec.name, *spec.aliases):
-                if name in taken:
-                    raise ValueError(
-                        f"{HOOK_KINDS[hook]} {name!r} is already provided by plugin {taken[name]!r}"
-                    )
+            for name in _names(spec):
+                if name in taken or name in names:
+                    owner = taken.get(name, info.name)
+                    raise ValueError(f"{HOOK_KINDS[hook]} {name!r} is already provided by plugin {owner!r}")
                 names[name] = info.name
+            for option in _flags(spec):
+                known, owner = (self._flags | flags).setdefault(option.name, (option, info.name))
+                if known != option:
+                    raise ValueError(f"flag --{option.name} is already provided by {owner}, in another way")
+                flags[option.name] = (option, info.name)
         taken.update(names)
-        info.provides.extend(f"{HOOK_KINDS[hook]}:{spec.name}" for spec in found)
+        self._flags |= flags
+        info.provides.extend(f"{HOOK_KINDS[hook]}:{_names(spec)[0]}" for spec in found)
 
     def specs(self, hook: str, kind: type[S]) -> list[S]:
         """All specs of one hook, typed."""
@@ -177,7 +197,8 @@ class Plugins:
         raise PluginError(f"{message} {broken}" if broken else f"{message} See `tulle plugins list`.")
 
     def make(self, spec: Spec, *arguments: Any) -> Any:
-        """Import a spec's factory and call it. Raises PluginError where the import fails."""
+        """Import a spec's factory and call it. Raises ValueError as the factory does (wrong settings), and PluginError
+        for everything else that fails."""
         try:
             factory = load(spec.factory)
         except Exception as error:
@@ -185,7 +206,15 @@ class Plugins:
                 f"{spec.name}: its code {spec.factory} cannot be loaded ({type(error).__name__}: {error}). "
                 "Install what it needs, or choose another."
             ) from error
-        return factory(*arguments)
+        try:
+            return factory(*arguments)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"{spec.name}: its code {spec.factory} failed ({type(error).__name__}: {error}). "
+                "This is a fault of the plugin: report it, or choose another."
+            ) from error
 
 
 def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
@@ -200,7 +229,7 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
         )
         try:
             module = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             plugins.add_broken(info, error)
         else:
             plugins.add(info, module)
@@ -210,3 +239,16 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
 def _builtin_first(entry: EntryPoint) -> tuple[bool, str]:
     """What ships with tulle keeps its names, whoever else claims them."""
     return (entry.dist is None or entry.dist.name != "tulle", entry.name)
+
+
+def _names(spec: Any) -> tuple[str, ...]:
+    """What no other of its kind may be called."""
+    if isinstance(spec, ApiMethod):
+        return (f"{spec.verb} {spec.path}",)
+    return (spec.name, *(spec.aliases if isinstance(spec, Spec) else ()))
+
+
+def _flags(spec: Any) -> tuple[OptionSpec, ...]:
+    if isinstance(spec, OptionSpec):
+        return (spec,)
+    return spec.options if isinstance(spec, StoreSpec | SubnetManagerSpec) else ()

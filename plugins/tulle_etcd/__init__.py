@@ -40,6 +40,7 @@ def tulle_stores() -> Sequence[StoreSpec]:
         StoreSpec(
             name="etcd",
             factory="tulle_etcd.store:open_store",
+            check="tulle_etcd.settings:parse",
             summary="etcd v3, shared by all nodes of the cluster",
             options=OPTIONS,
             chosen_by=("etcd-endpoints",),

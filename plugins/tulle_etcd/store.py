@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any
 
 from tulle.contracts.store import (
@@ -86,7 +86,7 @@ class EtcdStore:
                     raise
                 request.limit = max(1, request.limit // 4)
 
-    def watch(self, prefix: str, *, after: Revision) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, *, after: Revision) -> AsyncGenerator[WatchBatch, None]:
         return watch(self._client, prefix, after)
 
     async def transact(

@@ -271,7 +271,9 @@ class MemoryStore:
     async def _wait(self, bell: asyncio.Event) -> None:
         """Until something may have changed, or a lease may have expired."""
         with suppress(TimeoutError):  # nobody rang, but it is time to look for expired leases
-            await asyncio.wait_for(bell.wait(), self.world.until_next_expiry())
+            # Not wait_for: before Python 3.12 that loses a cancellation that comes together with the bell.
+            async with asyncio.timeout(self.world.until_next_expiry()):
+                await bell.wait()
         bell.clear()
         self._check_usable()
         self.world.expire()

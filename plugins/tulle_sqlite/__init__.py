@@ -16,8 +16,8 @@ def tulle_stores() -> list[StoreSpec]:
             options=(
                 OptionSpec(
                     name="sqlite-file",
-                    default=None,
-                    help="file of the sqlite store (default: <state-dir>/store.sqlite)",
+                    default="{state-dir}/store.sqlite",
+                    help="file of the sqlite store",
                 ),
             ),
             embedded=True,

@@ -174,7 +174,9 @@ async def _pause(bell: asyncio.Event, pauses: list[float]) -> list[float]:
     those that are left now."""
     pause_s, rest = (pauses[0], pauses[1:]) if pauses else (POLL_S, pauses)
     with suppress(TimeoutError):
-        await asyncio.wait_for(bell.wait(), pause_s)
+        # Not wait_for: before Python 3.12 that loses a cancellation that comes together with the bell.
+        async with asyncio.timeout(pause_s):
+            await bell.wait()
         return LOOK_AGAIN_S
     return rest
 

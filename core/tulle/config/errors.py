@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -65,6 +64,8 @@ def printable(key: str) -> str:
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
     """The known word that was probably meant, without regard to case."""
+    from difflib import get_close_matches  # only where something is wrong: `--help` is to be quick
+
     by_folded = {name.lower(): name for name in known}
     close = get_close_matches(word.lower()[:_SHOWN_LIMIT], by_folded, n=1)
     return by_folded[close[0]] if close else None

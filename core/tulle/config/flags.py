@@ -2,7 +2,7 @@
 
     argv -> (flag, text) pairs -> values     flag  >  TULLED_NAME  >  FLANNELD_NAME  >  file  >  default
 
-Which options there are is the caller's: core's (`daemon.py`) and the plugins'. Everything that is wrong is
+Which options there are is the caller's: core's (`core_options.py`) and the plugins'. Everything that is wrong is
 reported together, and no message shows the value of a secret.
 """
 
@@ -19,6 +19,7 @@ from tulle.contracts.specs import OptionSpec
 
 _HELP = ("h", "help")
 _VERSION = "version"
+_CHECK = "check"
 _MINUTE_S = 60.0
 
 _EXPECTED = {
@@ -26,6 +27,7 @@ _EXPECTED = {
     "bool": "true or false",
     "int": "a whole number",
     "list": "a comma-separated list",
+    "texts": "text, or a list of texts",
     "duration": "a duration such as 1h30m, or whole minutes",
 }
 
@@ -37,13 +39,19 @@ class Parsed(msgspec.Struct, frozen=True):
     """By option name, of every option: str, bool, int, tuple[str, ...], seconds as float; None where there is
     neither a value nor a default."""
     sources: dict[str, str]
-    """By option name, where the value is from: "flag", "environment TULLED_IFACE", "file" or "default"."""
+    """By option name, where the value is from: "flag", "environment TULLED_IFACE", "file NAME" or "default"."""
     given: frozenset[str]
     """Names of the options that are not left to their default."""
     secrets: frozenset[str]
     """Names of the options whose value must not be shown."""
     asked: Literal["help", "version"] | None = None
     """Print that and do nothing else."""
+    check: Literal["text", "json"] | None = None
+    """Print the settings in that form and do nothing else."""
+    inactive: dict[str, str] = {}
+    """Names of the options that were given and have no effect, and the part that is not there yet."""
+    without_effect: frozenset[str] = frozenset()
+    """Names of all options that have no effect, given or not."""
 
     def shown(self) -> dict[str, Any]:
         """The values for people: secrets hidden."""
@@ -66,8 +74,9 @@ def parse_flags(
     file: Mapping[str, Any] | None = None,
     *,
     program: str = "tulled",
+    file_name: str = "",
 ) -> Parsed:
-    """`argv` without the program's name. Raises ConfigError with all problems.
+    """`argv` without the program's name; `file_name` is for messages. Raises ConfigError with all problems.
 
     Where help or version is asked for, nothing else is checked and all values are the defaults."""
     specs = {option.name: option for option in options}
@@ -78,8 +87,8 @@ def parse_flags(
         return Parsed(values, dict.fromkeys(values, "default"), frozenset(), secrets, line.asked)
     problems = line.problems
     texts = line.values
-    file = file or {}
-    problems += (_unknown(f"file: {printable(key)}", key, specs, "") for key in file if key not in specs)
+    file, where = file or {}, file_name or "file"
+    problems += (_unknown(f"{where}: {printable(key)}", key, specs, "") for key in file if key not in specs)
     values, sources = {}, {}
     for name, option in specs.items():
         variable = next((word for word in _variables(option) if environ.get(word)), None)
@@ -89,32 +98,36 @@ def parse_flags(
             values[name] = _converted(option, environ[variable], variable, problems)
             sources[name] = f"environment {variable}"
         elif file.get(name) is not None:
-            values[name] = _typed(option, file[name], f"file: {name}", problems)
-            sources[name] = "file"
+            values[name] = _typed(option, file[name], f"{where}: {name}", problems)
+            sources[name] = f"file {file_name}".strip()
         else:
             values[name], sources[name] = _default(option), "default"
     if problems:
         raise ConfigError(problems, f"the settings of {program}")
     given = frozenset(name for name, source in sources.items() if source != "default")
-    return Parsed(values, sources, given, secrets)
+    idle = {option.name: option.inactive for option in options if option.inactive}
+    return Parsed(
+        values,
+        sources,
+        given,
+        secrets,
+        check=line.check,
+        inactive={name: part for name, part in idle.items() if name in given},
+        without_effect=frozenset(idle),
+    )
 
 
-def help_text(options: Sequence[OptionSpec], program: str, summary: str = "") -> str:
-    """What `--help` prints."""
-    lines = [f"Usage: {program} [flags]", *((summary,) if summary else ()), "", "Flags:"]
-    builtin = OptionSpec(name=_VERSION, kind="bool", help="print the version and exit")
-    for option in sorted((*options, builtin), key=lambda one: one.name):
-        kind = "" if option.kind == "bool" else f" {option.kind}"
-        default = "" if option.default in (None, False, "") else f" (default {option.default})"
-        lines.append(f"  --{option.name}{kind}")
-        if option.help or default:
-            lines.append(f"        {(option.help + default).strip()}")
-    lines += [
-        "",
-        "One dash does as well as two. Each flag can be set by the environment: --node-name by TULLED_NODE_NAME;",
-        "flannel's flags also by FLANNELD_..., where TULLED_... is not set.",
-    ]
-    return "\n".join(lines) + "\n"
+def peek(
+    options: Sequence[OptionSpec], argv: Sequence[str], environ: Mapping[str, str], name: str
+) -> Any | None:
+    """One option's value by flag or environment, whatever else is wrong; None where neither gives it. For what has to be
+    known before the rest can be read."""
+    option = next(one for one in options if one.name == name)
+    line = _CommandLine({one.name: one for one in options}, argv, "")
+    if name in line.values:
+        return line.values[name]
+    text = next((environ[word] for word in _variables(option) if environ.get(word)), None)
+    return None if text is None else _converted(option, text, name, [])
 
 
 def _variables(option: OptionSpec) -> Iterator[str]:
@@ -133,6 +146,7 @@ class _CommandLine:
         self.values: dict[str, Any] = {}
         self.problems: list[ConfigProblem] = []
         self.asked: Literal["help", "version"] | None = None
+        self.check: Literal["text", "json"] | None = None
         self._specs = specs
         self._program = program
         self._rest = list(argv)
@@ -169,12 +183,15 @@ class _CommandLine:
                 self._note(f"--{option.name}", None, _EXPECTED[option.kind], "needs a value")
                 return
         value = _converted(option, text, f"--{option.name}", self.problems)
-        if option.kind == "list" and value is not None:
+        if option.kind in ("list", "texts") and value is not None:
             value = (*self.values.get(option.name, ()), *value)
         self.values[option.name] = value
 
     def _builtin(self, name: str, text: str | None) -> bool:
-        """--help and --version, which no option list needs to name."""
+        """--help, --version and --check, which no option list needs to name."""
+        if name == _CHECK:
+            self._take_check("text" if text is None else text)
+            return True
         if name not in (*_HELP, _VERSION):
             return False
         wanted = parse_bool("true" if text is None else text)
@@ -183,6 +200,17 @@ class _CommandLine:
         elif wanted:
             self.asked = "version" if name == _VERSION else "help"
         return True
+
+    def _take_check(self, text: str) -> None:
+        wanted = parse_bool(text)
+        if text == "json":
+            self.check = "json"
+        elif text == "text" or wanted:
+            self.check = "text"
+        elif wanted is None:
+            self._note(f"--{_CHECK}", shown(text), "text or json", "is no form to print in")
+        else:
+            self.check = None
 
     def _positional(self, word: str) -> None:
         expected = "flags only, as --name=value (a flag that is on or off: --name or --name=false)"
@@ -204,7 +232,7 @@ def _unknown(key: str, name: str, specs: Mapping[str, OptionSpec], program: str)
 def _default(option: OptionSpec) -> Any:
     """The default, in the form of a value. A default that does not fit its kind is the author's mistake."""
     if option.default is None:
-        return {"bool": False, "list": ()}.get(option.kind)
+        return {"bool": False, "list": (), "texts": ()}.get(option.kind)
     problems: list[ConfigProblem] = []
     value = _typed(option, option.default, f"the default of --{option.name}", problems)
     if problems:
@@ -221,7 +249,11 @@ def _typed(option: OptionSpec, raw: Any, key: str, problems: list[ConfigProblem]
             return raw
     elif isinstance(raw, int) and option.kind in ("int", "duration"):
         return raw if option.kind == "int" else raw * _MINUTE_S
-    elif isinstance(raw, list | tuple) and option.kind == "list" and all(isinstance(one, str) for one in raw):
+    elif (
+        isinstance(raw, list | tuple)
+        and option.kind in ("list", "texts")
+        and all(isinstance(one, str) for one in raw)
+    ):
         return tuple(raw)
     problems.append(_unfit(option, key, raw))
     return None
@@ -236,6 +268,8 @@ def _converted(option: OptionSpec, text: str, key: str, problems: list[ConfigPro
         value = parse_int(text)
     elif option.kind == "list":
         value = tuple(piece.strip() for piece in text.split(",") if piece.strip())
+    elif option.kind == "texts":
+        value = (text,) if text else ()
     elif option.kind == "duration":
         minutes = parse_int(text)
         value = parse_duration(text) if minutes is None else minutes * _MINUTE_S

@@ -1,11 +1,12 @@
-"""Flag values as Go programs write them: strconv.ParseBool, strconv.ParseInt with base 0, time.ParseDuration.
+"""Flag values as Go programs write them: strconv.ParseBool, strconv.ParseInt with base 0, time.ParseDuration, regexp.
 
-Each function takes any text and gives the value, or None where Go would refuse it.
+Each `parse_` function takes any text and gives the value, or None where Go would refuse it.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -54,3 +55,29 @@ def parse_duration(text: str) -> float | None:
     if seconds >= _DURATION_LIMIT_S:
         return None
     return -seconds if match[1] == "-" else seconds
+
+
+_GO_CLASSES = {
+    "[:alnum:]": "0-9A-Za-z",
+    "[:alpha:]": "A-Za-z",
+    "[:digit:]": "0-9",
+    "[:lower:]": "a-z",
+    "[:upper:]": "A-Z",
+    "[:word:]": "0-9A-Za-z_",
+    "[:xdigit:]": "0-9A-Fa-f",
+}
+"""Names of characters within brackets that Go knows and Python does not."""
+
+
+def compile_regexp(text: str) -> re.Pattern[str]:
+    """A regular expression in Go's syntax, as far as interface names and addresses need it. Raises ValueError whose text
+    says what is wrong and where."""
+    python = text.replace(r"\z", r"\Z")
+    for go, characters in _GO_CLASSES.items():
+        python = python.replace(go, characters)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # "[[" is a plain bracket in Go, now and in future
+            return re.compile(python, re.ASCII)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(str(error) or type(error).__name__) from None

@@ -49,14 +49,18 @@ class OptionSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """Without dashes: "etcd-endpoints"."""
-    kind: Literal["text", "bool", "int", "list", "duration"] = "text"
-    """"list": comma-separated, and repeatable. "duration": as Go writes them ("60m"), or whole minutes."""
+    kind: Literal["text", "bool", "int", "list", "texts", "duration"] = "text"
+    """"list": comma-separated, and repeatable. "texts": repeatable, a comma is part of the text. "duration": as Go
+    writes them ("60m"), or whole minutes."""
     default: Any = None
     help: str = ""
     secret: bool = False
     """Never shown in full by anything."""
     flannel: bool = False
     """flannel has it too: FLANNELD_<NAME> is read where TULLED_<NAME> is not set."""
+    inactive: str = ""
+    """What would carry it out and is not there yet ("masquerading"): the flag is accepted, checked by kind, and said to
+    be without effect. A plugin's option of the same name takes an inactive one's place."""
 
 
 class StoreSpec(Spec, frozen=True, kw_only=True):
@@ -66,6 +70,9 @@ class StoreSpec(Spec, frozen=True, kw_only=True):
     options: tuple[OptionSpec, ...] = ()
     chosen_by: tuple[str, ...] = ()
     """Names of options whose presence chooses this store when --store is not given."""
+    check: str = ""
+    """"module:attribute" of a function that takes the same settings, raises the same ValueError, and touches neither the
+    store nor the network: for `tulled --check`."""
     embedded: bool = False
     """The one that is taken where nothing chooses: it needs no server."""
 

@@ -39,7 +39,8 @@ class Forwarder:
         self._fingerprint = fingerprint
         self._notes = notes
         self._state = StateCopy()
-        self._errors: list[str] = []
+        self._errors: dict[str, str] = {}
+        """What the engine refused, by peer key ("" for the local part), until it is mended or taken back."""
         self._names: list[str] = []
         self._queues: list[int] = []
         self._sockets: list[socket.socket] = []
@@ -89,8 +90,7 @@ class Forwarder:
             self._apply(changes)
             if not changes.complete:
                 return None
-            errors, self._errors = self._errors, []
-            return messages.Applied(self._state.generation, errors)
+            return messages.Applied(self._state.generation, list(self._errors.values()))
         if isinstance(message, messages.AskStats):
             return messages.Stats(
                 generation=self._state.generation,
@@ -104,17 +104,21 @@ class Forwarder:
 
     def _apply(self, changes: Changes) -> None:
         if changes.local is not None or changes.options is not None:
+            self._errors.pop("", None)
             try:
                 self._engine.set_local(self._state.local or Local(), self._state.options or {})
             except ValueError as error:
-                self._errors.append(str(error))
+                self._errors[""] = str(error)
         for key in changes.removed:
+            self._errors.pop(key, None)
             self._engine.remove_peer(key)
         for peer in changes.upserts:
+            self._errors.pop(peer.key, None)
             try:
                 self._engine.set_peer(peer)
             except ValueError as error:
-                self._errors.append(f"{peer.key}: {error}")
+                self._errors[peer.key] = f"{peer.key}: {error}"
+                self._engine.remove_peer(peer.key)  # nothing of it that is half set
 
 
 class Loop(ControlServer):

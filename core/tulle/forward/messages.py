@@ -25,6 +25,8 @@ class State(msgspec.Struct, tag="state", kw_only=True):
     base: int | None
     """The generation that this differs from; None: whole."""
     generation: int
+    part: int = 0
+    """0 begins a generation."""
     more: bool = False
     """True: further parts of the same generation follow."""
     local: Local | None = None
@@ -33,6 +35,8 @@ class State(msgspec.Struct, tag="state", kw_only=True):
     """The encapsulation's options."""
     peers: list[DataPeer] = []
     removed: list[str] = []
+    keep_peers: bool = False
+    """Of a whole one: tulled does not know the peers yet, so those that are here stay until it does."""
 
 
 class Applied(msgspec.Struct, tag="applied"):
@@ -81,11 +85,13 @@ def parts(state: State) -> list[State]:
         State(
             base=state.base,
             generation=state.generation,
+            part=number,
             more=number < len(chunks) - 1,
             local=state.local if number == 0 else None,
             options=state.options if number == 0 else None,
             peers=chunk,
             removed=state.removed if number == 0 else [],
+            keep_peers=state.keep_peers,
         )
         for number, chunk in enumerate(chunks)
     ]

@@ -6,7 +6,6 @@ sending from many addresses.
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Sequence
 
@@ -76,7 +75,7 @@ class PathTable:
             self._users[path] -= 1
             if not self._users[path]:
                 del self._users[path]
-                self._strangers[path] = None
+                self._add_stranger(path)
 
     def _intern(self, address: SocketAddress, *, stranger: bool) -> PathId:
         path = PathId(self._next)
@@ -84,15 +83,12 @@ class PathTable:
         self._ids[address] = path
         self._addresses[path] = address
         if stranger:
-            self._strangers[path] = None
-            if len(self._strangers) > MAX_STRANGERS:
-                self._forget(next(iter(self._strangers)))
+            self._add_stranger(path)
         return path
 
-    def _forget(self, path: PathId) -> None:
-        del self._strangers[path]
-        del self._ids[self._addresses.pop(path)]
-
-
-def family_of(address: SocketAddress) -> socket.AddressFamily:
-    return socket.AF_INET if len(address) == 2 else socket.AF_INET6
+    def _add_stranger(self, path: PathId) -> None:
+        self._strangers[path] = None
+        if len(self._strangers) > MAX_STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            del self._ids[self._addresses.pop(oldest)]

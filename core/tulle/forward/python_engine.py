@@ -26,8 +26,8 @@ from typing import Any
 from tulle.contracts.backend import DataPeer
 from tulle.contracts.encapsulation import Buffer, Encapsulation, Outgoing, PeerId
 from tulle.contracts.engine import Control, Local, MakeEncapsulation
-from tulle.forward.paths import PathTable, SocketAddress, family_of
-from tulle.forward.udp_batch import SegmentSender, segment_size
+from tulle.forward.paths import PathTable, SocketAddress
+from tulle.forward.udp_batch import SegmentSender, family_of, segment_size
 from tulle.net import gso, icmp
 from tulle.net.packet import addresses, destination
 from tulle.net.prefix import parse_prefix

@@ -31,14 +31,15 @@ class StateCopy:
         self.local: Local | None = None
         self.options: dict[str, Any] | None = None
         self._pending: State | None = None
+        self._known = True
+        """False: what is here is a part of something whose rest never came."""
         self._seen: set[str] = set()
 
     def take(self, state: State) -> Changes | None:
         """What changes; None where the difference does not start from what is here (ask for the whole)."""
-        pending = self._pending
-        if pending is None or (pending.generation, pending.base) != (state.generation, state.base):
-            if state.base is not None and state.base != self.generation:
-                return None
+        if not self._fits(state):
+            return None
+        if state.part == 0:
             self._seen = set()
         changes = Changes(complete=not state.more)
         self._take_settings(state, changes)
@@ -50,10 +51,18 @@ class StateCopy:
         changes.removed = [key for key in state.removed if self.peers.pop(key, None) is not None]
         self._pending = state if state.more else None
         if not state.more:
-            if state.base is None:
+            if state.base is None and not state.keep_peers:
                 changes.removed += self._sweep()
             self.generation = state.generation
+        self._known = not state.more
         return changes
+
+    def _fits(self, state: State) -> bool:
+        pending = self._pending
+        if state.part == 0:
+            return state.base is None or (self._known and state.base == self.generation)
+        following = (state.generation, state.base, state.part - 1)
+        return pending is not None and (pending.generation, pending.base, pending.part) == following
 
     def _take_settings(self, state: State, changes: Changes) -> None:
         if state.local is not None and state.local != self.local:

@@ -36,6 +36,10 @@ def segment_size(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
     return 0
 
 
+def family_of(address: SocketAddress) -> socket.AddressFamily:
+    return socket.AF_INET if len(address) == 2 else socket.AF_INET6
+
+
 def size_of(datagram: Datagram) -> int:
     return len(datagram[0]) if len(datagram) == 1 else sum(map(len, datagram))
 
@@ -48,7 +52,7 @@ def runs(datagrams: Sequence[Datagram]) -> list[tuple[int, int, int]]:
         length = size_of(datagram)
         fits = (
             index > start
-            and length <= size
+            and 0 < length <= size
             and index - start < MAX_SEGMENTS
             and total + length <= MAX_RUN_BYTES
         )

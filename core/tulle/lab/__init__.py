@@ -6,13 +6,16 @@
 How it is built, from the outside in:
 
 launch      starts `init` and gives it its user ids           (on the host)
+refusal     what to say when the machine does not allow it    (pure)
 init        process 1 of the lab; with it everything ends     (inside, standard library only)
 enter       runs one program somewhere inside                 (crosses over, standard library only)
 build       links, addresses, bridges, namespaces of nodes and pods (inside, netlink)
 plan        who is called what and has which address          (pure)
+stores      the store and the network config in it
 registry    which labs this user has                          (on the host)
-cluster     the class Lab, on all of the above                (on the host)
-traffic     what the loss and speed tests count with          (inside pods)
+inside, daemons, cluster   the class Lab: places and programs; tulleds; up and down
+traffic     ping, flood, stream: what is run inside pods to count and to measure (standard library only)
+measure     runs those and reads what they report
 demo        `tulle lab demo`
 
 Nothing is imported here until it is asked for: `enter` and `init` start in milliseconds because of that.

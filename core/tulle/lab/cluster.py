@@ -113,7 +113,7 @@ class Lab(Daemons):
 
     def _bring_up(self, said: Callable[[str], None]) -> None:
         plan = self.plan
-        said(f"a switch and {plan.nodes} nodes")
+        said(f"a switch and {counted(plan.nodes, 'node')}")
         self._save()
         self._build("underlay")
         if plan.backend == NO_BACKEND:
@@ -125,7 +125,7 @@ class Lab(Daemons):
             for node in plan.node_names:
                 self.start_tulled(node)
             self.nets = self.wait_subnets()
-        said(f"{plan.pods} pods on each node")
+        said(f"{counted(plan.pods, 'pod')} on each node")
         self._build("pods")
         self._save()
         if plan.backend != NO_BACKEND:
@@ -206,3 +206,8 @@ class Lab(Daemons):
         if done.stdout:
             raise LabError(refusal.explain(msgspec.json.decode(done.stdout), refusal.read_facts()))
         raise LabError(f"The lab's network cannot be built:\n{done.stderr}")
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 node", "3 nodes"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

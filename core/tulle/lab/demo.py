@@ -5,8 +5,12 @@ A check that fails raises LabError; the lab is taken down whatever happens.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tulle.lab.cluster import Lab
 from tulle.lab.errors import LabError
@@ -21,17 +25,15 @@ PINGS = 3
 VICTIM = "n1"
 FROM, TO = "n1/p1", "n2/p1"
 
-NEXT = """
-Try next:
-  tulle lab up                          the same, and it stays
-  tulle lab exec n1/p1 -- ping 10.42.x.y
-  tulle lab exec n1 -- tulle status     what a node knows
-  tulle lab down
-  tulle lab up --family dual --store etcd --nodes 5
-On real machines:
-  tulle init --network 10.42.0.0/16 --store etcd --etcd-endpoints http://…
-  tulled --etcd-endpoints http://…      on each node
-"""
+NEXT = """\
+  {tulle} lab up                        the same, and it stays; it prints each pod's address
+  {tulle} lab exec n1/p1 -- ping ADDRESS
+  {tulle} lab exec n1 -- tulle status   what a node knows
+  {tulle} lab down
+  {tulle} lab up --family dual --nodes 5
+and on real machines, with one etcd for all:
+  {tulle} init --network 10.42.0.0/16 --etcd-endpoints http://ETCD:2379
+  {tulled} --etcd-endpoints http://ETCD:2379      as root, on each node"""
 
 Say = Callable[[str], None]
 
@@ -52,8 +54,8 @@ def run(lab: Lab, title: Say, line: Say) -> None:
         title("Taking everything down:")
         lab.down()
         line("one signal to the lab's first process; the kernel removed the rest with it")
-    title(f"Done in {time.monotonic() - started:.1f} s.")
-    line(NEXT)
+    title(f"Done in {time.monotonic() - started:.1f} s. Try next:")
+    line(NEXT.format(tulle=called("tulle"), tulled=called("tulled")))
 
 
 def show_leases(lab: Lab, title: Say, line: Say) -> None:
@@ -85,8 +87,8 @@ def move_data(lab: Lab, title: Say, line: Say) -> None:
 
 def kill_tulled(lab: Lab, title: Say, line: Say) -> None:
     title(
-        f"{FROM} sends {FLOOD_COUNT} numbered datagrams to {TO}; meanwhile the tulled of {VICTIM} is killed (-9). "
-        "The forwarder, a process of its own, goes on:"
+        f"{FROM} sends {FLOOD_COUNT} numbered datagrams to {TO} while the tulled of {VICTIM} is killed (-9); "
+        "its forwarder goes on:"
     )
     with lab.flood(FROM, TO, count=FLOOD_COUNT, rate=FLOOD_RATE) as flood:
         time.sleep(KILL_AFTER_S)
@@ -116,6 +118,14 @@ def restart_tulled(lab: Lab, title: Say, line: Say) -> None:
         raise LabError(f"{VICTIM} did not keep its forwarder, process {forwarder}.{look(lab)}")
     if lab.ping(FROM, TO) != 1:
         raise LabError(f"{FROM} no longer reaches {TO}.{look(lab)}")
+
+
+def called(program: str) -> str:
+    """How the user can call one of our programs: by its name where that works, else by its path."""
+    ours = Path(sys.executable).parent / program
+    if shutil.which(program) == str(ours) or not ours.exists():
+        return program
+    return os.path.relpath(ours) if ours.is_relative_to(Path.cwd()) else str(ours)
 
 
 def look(lab: Lab) -> str:

@@ -42,10 +42,16 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         print(f"tulle lab: the lab has ended, or cannot be entered ({error})", file=sys.stderr)
         return NOT_EXECUTABLE
-    # Who is root inside but not outside often has no sbin in the path; ip, ping and nft lie there.
-    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    os.environ["PATH"] = os.pathsep.join(path + [extra for extra in SYSTEM_PATH if extra not in path])
+    os.environ["PATH"] = os.pathsep.join(search_path(os.environ.get("PATH", os.defpath)))
     return attached(program) if log is None else detached(program, log)
+
+
+def search_path(given: str) -> list[str]:
+    """Who is root inside but not outside often has no sbin in the path, where ip and nft lie; and `tulle` is to be
+    found there too when it was started by its path."""
+    path = given.split(os.pathsep)
+    extra = (*SYSTEM_PATH, os.path.dirname(sys.executable))
+    return path + [folder for folder in extra if folder not in path]
 
 
 def enter(pairs: list[str]) -> None:

@@ -149,12 +149,12 @@ class LeaseManager:
             self._claim = None
             raise
         self._holding = holding
-        holding.kept.when_lost(lambda: self._failure.put_nowait(self._subnet_lost(holding)))
+        holding.kept.when_lost(lambda: self._failure.put_nowait(self._loss(holding)))
         self._acquired.set()
         return holding.prefixes
 
     async def update(self, claim: Claim) -> None:
-        """As the contract says. Raises SubnetLost where there is nothing to update any more."""
+        """As the contract says. Raises SubnetLost or DuplicateNode where there is nothing to update any more."""
         holding = self._holding
         if holding is None or claim.node != self._node:
             raise RuntimeError(
@@ -172,7 +172,7 @@ class LeaseManager:
         try:
             await self._publisher.update(holding.kept, values)
         except Conflict as conflict:
-            raise self._subnet_lost(holding) from conflict
+            raise self._loss(holding) from conflict
 
     async def peers(self) -> AsyncGenerator[Sequence[Peer], None]:
         """As the contract says; begins when we have our subnet, which is left out."""
@@ -286,7 +286,12 @@ class LeaseManager:
     async def _fail(self) -> None:
         raise await self._failure.get()
 
-    def _subnet_lost(self, holding: Holding) -> SubnetLost:
+    def _loss(self, holding: Holding) -> Exception:
+        """Whether our subnet went to another node, or to another machine with our name."""
+        record = holding.kept.present.get(self._keys.member)
+        member = decode_member(record) if record is not None else None
+        if isinstance(member, Member) and member.id != self._node_id:
+            return duplicate(self._node, f"node id {member.id[:16]}, which has our subnet now")
         names = ", ".join(str(prefix) for prefix in holding.prefixes)
         return SubnetLost(
             f"the subnet {names} of node {self._node!r} now belongs to another node, as the store says at "

@@ -63,7 +63,10 @@ async def release_node(store: Store, prefix: str, node: str, node_id: str) -> bo
     member = decode_member(found) if found is not None else None
     if found is None or not isinstance(member, Member) or member.id != node_id:
         return False
-    conditions, deletions = [unchanged(keys.member, found.modified)], [Delete(keys.member), Delete(keys.alive)]
+    conditions, deletions = (
+        [unchanged(keys.member, found.modified)],
+        [Delete(keys.member), Delete(keys.alive)],
+    )
     for subnet in member.subnets:
         lease = await store.get(keys.subnets + subnet)
         if lease is not None and lease.lease != NO_LEASE:

@@ -51,7 +51,8 @@ class Conflict(Exception):
 
 
 class RecordSet:
-    """A handle on what is kept. `lost` is set when another has taken one of the keys, `taken` is that key."""
+    """A handle on what is kept. `lost` is set when another has taken one of the keys; `taken` is that key then, and
+    `present` all that was there in place of ours."""
 
     def __init__(self, name: str, records: Records, ttl_s: int | None, renew_s: float) -> None:
         self.name = name
@@ -60,6 +61,7 @@ class RecordSet:
         self.renew_s = renew_s
         self.lost = asyncio.Event()
         self.taken: KeyValue | None = None
+        self.present: Present = {}
         self._tell: Callable[[], None] | None = None
         self.renewed = float("-inf")
         """When the store last confirmed it (the clock's time)."""
@@ -255,7 +257,7 @@ class Publisher:
         records = kept.records
         for _ in range(_ROUNDS):
             if kept.taken is not None:
-                raise Conflict(kept.name, {kept.taken.key: kept.taken})
+                raise Conflict(kept.name, kept.present)
             await self._grant_if_needed(kept)
             then = records.puts() if records.needs_write() else []
             try:
@@ -269,13 +271,13 @@ class Publisher:
                 return
             foreign = records.judge(result.found)
             if foreign is not None:
-                await self._lose(kept, foreign)
+                await self._lose(kept, foreign, result.found)
         raise Unavailable(f"{kept.name}: its keys change faster than they can be read; trying again")
 
-    async def _lose(self, kept: RecordSet, foreign: KeyValue) -> None:
+    async def _lose(self, kept: RecordSet, foreign: KeyValue, present: Present) -> None:
         """Another has one of our keys: leave it there, and take away what is left of ours."""
         _log.error("record-taken: %s: %s now belongs to another: %r", kept.name, foreign.key, foreign.value)
-        kept.taken = foreign
+        kept.taken, kept.present = foreign, present
         kept.lost.set()
         kept._wake.set()
         if kept._tell is not None:

@@ -58,6 +58,12 @@ class VirtualClock:
         self._move(end)
         await self.settle()
 
+    async def suspend(self, seconds: float) -> None:
+        """The machine sleeps so long: the time moves at once, then all who are late wake up."""
+        await self.settle()
+        self._move(self._now + seconds)
+        await self.advance(0)
+
     async def run(self, work: Coroutine[Any, Any, Result], within: float = 86400.0) -> Result:
         """Do some work, moving the time whenever everything waits for it. Raises TimeoutError where it is not
         done when `within` seconds have passed."""

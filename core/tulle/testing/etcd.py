@@ -26,8 +26,8 @@ from tulle.testing.certificates import Certificates
 
 START_S = 20.0
 STOP_S = 10.0
-READY = "ready to serve client requests"
-"""What etcd 3.4 to 3.6 log when their ports are bound and they are part of a cluster."""
+READY = "serving client traffic"
+"""What etcd 3.4 to 3.6 log when their ports are bound and they have a leader."""
 ETCDCTL_S = 20.0
 PORTS = range(20000, 32000)
 """Below what the kernel hands out by itself (net.ipv4.ip_local_port_range), so that nobody takes the port of a member
@@ -92,7 +92,7 @@ class EtcdServer:
         self._ports = (client_port, peer_port)
         self.client_port, self.peer_port = client_port, peer_port
         self._temporary = directory is None
-        self.directory = directory or Path(tempfile.mkdtemp(prefix="tulle-etcd-"))
+        self.directory = directory or Path(tempfile.gettempdir(), f"tulle-etcd-{_RANDOM.getrandbits(64):x}")
         self._process: subprocess.Popen[bytes] | None = None
         self._root_password: str | None = None
 
@@ -190,8 +190,11 @@ class EtcdServer:
         self._root_password = None
 
     def freeze(self) -> None:
-        """Its connections stay open and nothing answers (SIGSTOP)."""
+        """Its connections stay open and nothing answers (SIGSTOP). Returns when all its threads stand still."""
         os.kill(self.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+        while any(_state(thread) not in "TZX" for thread in threads.iterdir()):
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -252,7 +255,7 @@ class EtcdServer:
     def _spawn(self) -> None:
         if self._process is not None:
             raise EtcdFailed(f"etcd {self.name} runs already, as process {self.pid}")
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *self._command()],
@@ -347,6 +350,14 @@ def etcd_cluster(
         for member in members:
             member.wait_ready()
         yield members
+
+
+def _state(thread: Path) -> str:
+    """One letter, see proc_pid_stat(5)."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def _bracketed(host: str) -> str:

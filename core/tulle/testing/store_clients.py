@@ -68,7 +68,8 @@ class Watcher:
         """To resume from."""
 
     async def batch(self) -> WatchBatch:
-        batch = await asyncio.wait_for(anext(self._batches), PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            batch = await anext(self._batches)
         self.batches.append(batch)
         self.revision = batch.revision
         return batch
@@ -93,7 +94,8 @@ async def watching(store: Store, prefix: str, after: Revision) -> AsyncIterator[
         yield Watcher(batches, after)
     finally:
         assert inspect.isasyncgen(batches), "watch() must return an async generator"
-        await asyncio.wait_for(batches.aclose(), PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            await batches.aclose()
 
 
 Tests = TypeVar("Tests", bound=StoreTests)

@@ -216,6 +216,29 @@ class WatchTests(StoreTests):
         await put(store, "end")
         assert [event.kv.key for event in await watcher.until("end")] == ["end"]
 
+    @pytest.mark.parametrize("turns", range(8))
+    @with_clients
+    async def test_a_cancellation_is_not_lost_when_a_change_comes_with_it(
+        self, clients: Clients, turns: int
+    ) -> None:
+        store = await clients.open()
+        batches = store.watch("", after=await head(store))
+        await anext(batches)
+
+        async def read() -> None:
+            await anext(batches)
+            await asyncio.sleep(PATIENCE_S)
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0.05)
+        writing = asyncio.create_task(put(store, "k"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await writing
+        await asyncio.wait([reading], timeout=PATIENCE_S / 2)
+        assert reading.cancelled()
+
     @with_clients
     async def test_closing_the_client_ends_its_watches(self, clients: Clients) -> None:
         store = await clients.open()

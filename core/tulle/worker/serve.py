@@ -60,6 +60,7 @@ class ControlServer:
         self._decode = decode
         self._allowed = {0, os.getuid()}
         self._connections: dict[int, Connection] = {}
+        self._lost: list[Connection] = []
         self._master: Connection | None = None
         self._inbox: deque[tuple[Connection, bytes]] = deque()
 
@@ -75,9 +76,12 @@ class ControlServer:
             found = connection.receive()
         except (FrameError, OSError) as error:
             log.warning("control-bad-frame error=%s", error)
-            found = None
-        if found is None:
             self._forget(connection)
+            return
+        if found is None:
+            # What it said before it hung up still counts; the end of the stream shows itself again.
+            if not any(one is connection for one, _ in self._inbox):
+                self._forget(connection)
             return
         self._inbox.extend((connection, one) for one in found)
 
@@ -88,8 +92,10 @@ class ControlServer:
                 self._guard(connection, connection.flush)
         if self._inbox:
             connection, data = self._inbox.popleft()
-            if connection.fileno() in self._connections:
+            if self._connections.get(connection.fileno()) is connection:
                 self._guard(connection, lambda: self._receive(connection, data))
+        while self._lost:
+            self._lost.pop().close()
         if self._inbox:
             return now
         return now + FLUSH_S if any(one.unsent for one in self._connections.values()) else None
@@ -118,21 +124,25 @@ class ControlServer:
         """A connection that fails is dropped; the worker goes on."""
         try:
             action()
-        except (OSError, FrameError, msgspec.DecodeError) as error:
+        except (OSError, FrameError, msgspec.DecodeError, ValueError) as error:
             log.warning("control-lost error=%s", error)
             self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
-        self._connections.pop(connection.fileno(), None)
+        """It is closed by `idle`, and nowhere else: between two calls of `filenos` no number changes its meaning."""
+        if self._connections.pop(connection.fileno(), None) is not None:
+            self._lost.append(connection)
         if self._master is connection:
             self._master = None
-        connection.close()
 
     def _receive(self, connection: Connection, data: bytes) -> None:
         message = self._decode(data)
         if isinstance(message, messages.Hello):
             self._greet(connection, message)
         elif connection is not self._master:
+            if isinstance(message, messages.Descriptors):
+                for one in connection.take(len(message.names)):
+                    os.close(one)
             connection.send(
                 messages.encode(messages.Refused("say hello first; or a newer daemon has taken over"))
             )

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
-import signal
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +22,7 @@ import msgspec
 from tulle import __version__
 from tulle.worker import messages
 from tulle.worker.frames import Connection, FrameError
+from tulle.worker.processes import kill, running, wait_for_end
 
 log = logging.getLogger("tulle.worker")
 
@@ -32,6 +31,8 @@ GREETING_S = 15.0
 RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Pauses before the first, second, ... start after a failure; a worker that lived for STABLE_S begins anew."""
 STABLE_S = 10.0
+STOP_S = 2.0
+"""For a worker to end after Stop; then it is killed."""
 
 
 class WorkerGone(Exception):
@@ -114,6 +115,8 @@ class Session:
 async def connect(path: Path, decode: Callable[[bytes], Any], timeout: float = GREETING_S) -> Session:
     """Connect and greet. Raises WorkerGone where nobody listens or the two share no protocol."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    # A stopped worker whose backlog is full must not stop us too: then connect says EAGAIN (unix(7)).
+    sock.setblocking(False)
     try:
         sock.connect(str(path))
     except OSError as error:
@@ -135,9 +138,10 @@ async def connect(path: Path, decode: Callable[[bytes], Any], timeout: float = G
 class Supervisor:
     """See the module.
 
-    `argv` starts a worker, with "{listen}" replaced by the number of its listening descriptor. `body(session,
-    take_over)` runs while a session lasts and calls `take_over()` once that worker does the work: an older worker
-    that it replaces stops then.
+    `argv` starts a worker, with "{listen}" replaced by the number of its listening descriptor. `marks` are arguments
+    that all workers of this place have, of whatever version, and no other process of this network namespace.
+    `body(session, take_over)` runs while a session lasts and calls `take_over()` once that worker does the work: an
+    older worker that it replaces stops then.
     """
 
     def __init__(
@@ -145,6 +149,7 @@ class Supervisor:
         *,
         path: Path,
         argv: Sequence[str],
+        marks: Sequence[str],
         fingerprint: str,
         decode: Callable[[bytes], Any],
         body: Callable[[Session, Callable[[], None]], Awaitable[None]],
@@ -153,6 +158,7 @@ class Supervisor:
         self.restarts = 0
         self.pid = 0
         self._argv = list(argv)
+        self._marks = list(marks)
         self._fingerprint = fingerprint
         self._decode = decode
         self._body = body
@@ -160,18 +166,21 @@ class Supervisor:
         self._old: Session | None = None
         self._children: list[subprocess.Popen[bytes]] = []
 
-    async def find(self, fetch: Callable[[Session], Awaitable[None]]) -> None:
+    async def find(self, fetch: Callable[[Session], Awaitable[None]], greeting_s: float = GREETING_S) -> None:
         """Look for a worker that an earlier daemon started, and let `fetch` get its descriptors. Call it before `run`,
-        so that nothing is opened anew that a running worker holds."""
+        so that nothing is opened anew that a running worker holds. A worker that does not answer is ended: it would
+        keep the ports and its part of the packets."""
+        session: Session | None = None
         try:
-            session = await connect(self.path, self._decode)
-        except WorkerGone:
-            return
-        try:
+            session = await connect(self.path, self._decode, greeting_s)
             await fetch(session)
-        except WorkerGone as error:
-            log.warning("worker-lost pid=%d error=%s", session.hello.pid, error)
-            session.close()
+        except (WorkerGone, FrameError, OSError) as error:
+            log.info("worker-not-adopted error=%s", error)
+            if session is not None:
+                session.close()
+            session = None
+        await asyncio.to_thread(self._end_others, session.hello.pid if session is not None else 0)
+        if session is None:
             return
         if session.hello.fingerprint == self._fingerprint:
             self._session = session
@@ -193,14 +202,14 @@ class Supervisor:
                 log.info(
                     "worker-running pid=%d adopted=%s runs=%r", self.pid, adopted, session.hello.fingerprint
                 )
-                await self._body(session, functools.partial(_retire, self._old))
-            except (WorkerGone, OSError) as error:
+                await self._body(session, self._retire)
+            except (WorkerGone, FrameError, OSError) as error:
                 log.warning("worker-lost pid=%d error=%s", self.pid, error)
             finally:
                 if session is not None:
                     session.close()
             await self._end()
-            self._session = self._old = None
+            self._session = None
             self.restarts += 1
             failures = 0 if loop.time() - begun > STABLE_S else failures + 1
             if failures > 1:
@@ -241,46 +250,29 @@ class Supervisor:
     async def _end(self) -> None:
         """See that the lost worker is really gone, and say what it said last."""
         kill(self.pid, self._fingerprint)
-        for child in list(self._children):
-            for _ in range(50):
-                if child.poll() is not None:
-                    break
-                await asyncio.sleep(0.01)
-            else:
-                continue
-            self._children.remove(child)
+        self.pid = 0
+        for child in self._children:
+            child.kill()
+        while self._children:
+            child = self._children.pop()
+            await asyncio.to_thread(child.wait)
             with contextlib.suppress(OSError):
                 words = self.path.with_suffix(".log").read_bytes()[-2000:].decode(errors="replace").strip()
                 log.warning("worker-ended pid=%d status=%s %s", child.pid, child.returncode, words)
 
+    def _end_others(self, spared: int) -> None:
+        """Workers of this place that nobody speaks to: stopped, hung, or left over from a broken replacement."""
+        for pid in list(running(self._marks)):
+            if pid != spared and kill(pid, self._marks[0]):
+                wait_for_end(pid, STOP_S)
+                log.warning("worker-killed pid=%d: it did not answer, or there were two", pid)
 
-def _retire(old: Session | None) -> None:
-    """Stop a worker whose successor runs. Called again, it does nothing."""
-    if old is not None and old.connection.fileno() >= 0:
+    def _retire(self) -> None:
+        """Stop the worker whose successor runs. Called again, it does nothing."""
+        old, self._old = self._old, None
+        if old is None:
+            return
         with contextlib.suppress(WorkerGone):
             old.send(messages.Stop())
         old.close()
-
-
-def kill(pid: int, marker: str) -> bool:
-    """SIGKILL a process whose command line contains `marker`; another that has got its number since is left alone."""
-    if pid <= 0:
-        return False
-    try:
-        with contextlib.closing(_PidFile(pid)) as target:
-            if marker.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return False
-            signal.pidfd_send_signal(target.descriptor, signal.SIGKILL)
-    except OSError:
-        return False
-    return True
-
-
-class _PidFile:
-    """A pidfd: means this very process, whatever becomes of its number (pidfd_open(2))."""
-
-    def __init__(self, pid: int) -> None:
-        self.descriptor = os.pidfd_open(pid)
-
-    def close(self) -> None:
-        os.close(self.descriptor)
+        asyncio.get_running_loop().call_later(STOP_S, kill, old.hello.pid, self._marks[0])

@@ -6,8 +6,10 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +66,7 @@ def test_administration_tools_are_in_the_path(bare: Lab, monkeypatch: pytest.Mon
     path = bare.run("n1", ["printenv", "PATH"]).stdout.strip().split(":")
     assert path[:2] == ["/usr/bin", "/bin"]
     assert "/usr/sbin" in path
+    assert str(Path(sys.executable).parent) in path
 
 
 def test_a_signal_to_us_reaches_the_program(bare: Lab) -> None:

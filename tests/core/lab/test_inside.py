@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tulle.lab import Lab, LabError
-from tulle.lab.inside import Inside, tail
+from tulle.lab.inside import Inside, Resident, stop, tail
 from tulle.lab.plan import Place, Plan
 
 pytestmark = pytest.mark.lab
@@ -58,30 +57,24 @@ def test_files_are_written_and_read_as_they_are_seen_there(bare: Lab) -> None:
 
 
 def test_the_processes_of_a_lab_are_known_by_their_place(bare: Lab) -> None:
-    started = {
-        place: bare.popen(place, ["sleep", f"64.{number}"], stdout=subprocess.PIPE)
-        for number, place in enumerate(("switch", "n1", "n2/p1"))
-    }
-    try:
-        for process in started.values():
-            child = children_of(process.pid)
-            assert child in [resident.pid for resident in bare.residents()]
-        found = {
-            resident.argv[1]: resident.place for resident in bare.residents() if resident.argv[0] == "sleep"
+    wanted = {"64.0": Place(), "64.1": Place("n1"), "64.2": Place("n2", "p1")}
+    started = [bare.popen(place.label, ["sleep", mark]) for mark, place in wanted.items()]
+
+    def found() -> dict[str, Resident]:
+        return {
+            one.argv[1]: one for one in bare.residents() if one.argv[0] == "sleep" and one.argv[1] in wanted
         }
-        assert found == {"64.0": Place(), "64.1": Place("n1"), "64.2": Place("n2", "p1")}
+
+    try:
+        while len(found()) < len(wanted):
+            time.sleep(0.01)
+        assert {mark: one.place for mark, one in found().items()} == wanted
+        for one in found().values():
+            assert Path(f"/proc/{one.pid}/comm").read_text() == "sleep\n"
     finally:
-        for process in started.values():
-            process.terminate()
-            process.communicate()
-
-
-def children_of(pid: int) -> int:
-    """The one child of a process, which may not be there yet."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    while not (found := path.read_text().split()):
-        os.sched_yield()
-    return int(found[0])
+        for process in started:
+            stop(process)
+    assert found() == {}
 
 
 def test_the_tail_of_an_output_is_its_last_lines() -> None:

@@ -262,7 +262,9 @@ def test_after_an_outage_longer_than_the_lease_free_keys_are_put_again(
             kept = await ours.put()
             old_lease = kept.records.lease
             shelf.world.available = False
-            await shelf.clock.advance(2 * DAY_S)
+            kept.check()
+            await shelf.clock.advance(3600)
+            await shelf.clock.suspend(2 * DAY_S)
             shelf.world.available = True
             await shelf.clock.advance(3)
             assert await _there(shelf) == PAIR
@@ -274,7 +276,7 @@ def test_after_an_outage_longer_than_the_lease_free_keys_are_put_again(
     assert words[0] == "store-lost"
     assert words[-2:] == ["lease-gone", "store-back"]
     assert set(words[1:-2]) == {"store-away"}
-    assert len(words) <= 2 * DAY_S / 60 + 4
+    assert 55 <= len(words) <= 64
 
 
 def test_after_an_outage_a_key_with_a_new_owner_is_left_alone_and_its_loss_is_told(
@@ -286,7 +288,7 @@ def test_after_an_outage_a_key_with_a_new_owner_is_left_alone_and_its_loss_is_to
             told: list[bytes] = []
             kept.when_lost(lambda: told.append(kept.taken.value if kept.taken else b""))
             shelf.world.available = False
-            await shelf.clock.advance(DAY_S)
+            await shelf.clock.suspend(DAY_S)
             shelf.world.available = True
             theirs = await shelf.other.grant(DAY_S)
             await shelf.other.transact([absent("s/k")], [Put("s/k", b"lease", theirs)])

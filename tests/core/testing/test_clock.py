@@ -45,6 +45,25 @@ def test_what_follows_from_a_wake_up_happens_before_the_next_one() -> None:
     asyncio.run(scenario())
 
 
+def test_a_suspended_machine_wakes_late_and_only_once() -> None:
+    async def scenario() -> None:
+        clock, seen = VirtualClock(start=0.0), []
+
+        async def ticker() -> None:
+            for _ in range(2):
+                await clock.sleep(1)
+                seen.append(clock.now())
+
+        task = asyncio.ensure_future(ticker())
+        await clock.suspend(100)
+        assert seen == [100]
+        await clock.advance(1)
+        assert seen == [100, 101]
+        await task
+
+    asyncio.run(scenario())
+
+
 def test_run_moves_the_time_only_as_far_as_the_work_needs() -> None:
     async def scenario() -> None:
         clock = VirtualClock(start=0.0)

@@ -116,7 +116,7 @@ def test_a_connection_that_was_cut_while_nobody_used_it_is_not_noticed_by_the_ne
             for number in range(5):
                 await put(store, f"/{number}")
                 line.drop()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)  # for gRPC to notice
             assert line.accepted == 5
 
     asyncio.run(body())
@@ -127,6 +127,8 @@ def test_a_store_that_comes_back_is_used_again_soon(etcd: EtcdServer) -> None:
         async with relays(1, etcd) as (store, (line,)):
             await put(store, "/a")
             await line.refuse()
+            with pytest.raises(Unavailable):  # refused, or cut off in the middle
+                await put(store, "/a")
             for _ in range(10):  # what makes gRPC's own back-off grow
                 with pytest.raises(Unavailable, match=f"http://127.0.0.1:{line.port}: .*refused"):
                     await put(store, "/a")
@@ -238,7 +240,7 @@ def test_a_cluster_that_loses_a_member_goes_on(etcd_here: None, connected: Any) 
                 await works_within(
                     store, 2 * BACK_S
                 )  # it may have been the leader: there is an election first
-                assert (await store.health()).endpoint == urls[1]
+                assert (await store.health()).endpoint in urls[1:]
                 # Without a majority the last member says so at once, instead of keeping callers waiting.
                 members[1].kill()
                 with pytest.raises(Unavailable):

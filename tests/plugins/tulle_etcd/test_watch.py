@@ -12,6 +12,7 @@ import pytest
 from tulle.contracts.store import Compacted, Event, Put, Revision, Store, Unavailable
 from tulle.testing.etcd import EtcdServer
 from tulle.testing.relay import Relay
+from tulle_etcd.store import EtcdStore
 from tulle_etcd.watch import PROBE_S, QUIET_S
 
 pytestmark = pytest.mark.etcd
@@ -42,7 +43,9 @@ def test_five_cuts_of_the_line_lose_nothing_and_repeat_nothing(etcd: EtcdServer,
             if number < cuts:
                 await cut[number].wait()
 
-    async def follow(store: Store, revision: Revision, line: Relay, cut: list[asyncio.Event]) -> list[Event]:
+    async def follow(
+        store: EtcdStore, revision: Revision, line: Relay, cut: list[asyncio.Event]
+    ) -> list[Event]:
         """All events. The line is cut after the first batch of each round, with more of the round under way."""
         events: list[Event] = []
         ends = 0
