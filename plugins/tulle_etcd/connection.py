@@ -21,6 +21,8 @@ from tulle_etcd.settings import Endpoint, Tls
 CONNECT_S = 2.0
 """For name look-up, TCP, TLS and the first answer."""
 
+SETTLE_S = 0.3
+
 MAX_ANSWER_BYTES = 16 << 20
 """gRPC's own limit is 4 MiB. etcd's values are at most 1.5 MiB by default, and an event may carry two; listings come
 in pages, so this bounds what a wrong server can make us hold and not what can be read."""
@@ -118,6 +120,18 @@ class Connection:
             await self._channel.close()
 
 
+async def _settle() -> None:
+    """A cancelled call leaves tasks of gRPC's own behind, for about a millisecond; let them end before the caller's
+    loop does. They do not tell whose they are, so calls of another store in this loop make this wait in full."""
+    helpers = {task for task in asyncio.all_tasks() if _of_grpc(task)}
+    if helpers:
+        await asyncio.wait(helpers, timeout=SETTLE_S)
+
+
+def _of_grpc(task: asyncio.Task[Any]) -> bool:
+    return getattr(task.get_coro(), "__qualname__", "").startswith(("_AioCall.", "StreamStreamCall."))
+
+
 class Endpoints:
     """Of one etcd cluster, in order of preference."""
 
@@ -171,6 +185,7 @@ class Endpoints:
             await connection.close()
         self._all.clear()
         self._current = None
+        await _settle()
 
     async def _connected(self) -> None:
         """One attempt, with one outcome, for all who wait at the same time."""

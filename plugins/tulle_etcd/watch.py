@@ -44,7 +44,7 @@ async def watch(client: Client, prefix: str, after: Revision) -> AsyncGenerator[
         raise store_error(failed.failure, doing) from None
     finally:
         if stream:
-            await stream.close()
+            stream.cancel()
         await client.endpoints.release(connection)
 
 
@@ -72,12 +72,12 @@ async def _create(connection: Connection, prefix: str, after: Revision, token: s
         if created.header.revision < after:
             await _check_history(connection, key, after, token)
     except CallFailed as failed:
-        await stream.close()
+        stream.cancel()
         if failed.failure.stale_token:
             raise store_error(failed.failure, stream.doing) from None
         raise
     except BaseException:
-        await stream.close()
+        stream.cancel()
         raise
     return stream
 
@@ -172,11 +172,6 @@ class _Stream:
             response.cancel_reason, response.compact_revision, self._connection.url, self.doing
         )
 
-    async def close(self) -> None:
+    def cancel(self) -> None:
         """End the watch, at etcd too."""
         self._call.cancel()
-        # gRPC began the call in a task of its own, which ends a moment later.
-        beginning = asyncio.ensure_future(self._call.wait_for_connection())
-        await asyncio.wait({beginning})
-        if not beginning.cancelled():
-            beginning.exception()  # expected: the call was cancelled

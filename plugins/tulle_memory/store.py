@@ -28,7 +28,7 @@ from tulle.contracts.store import (
     Unavailable,
     WatchBatch,
 )
-from tulle_memory import mvcc
+from tulle.store import mvcc
 
 FIRST_REVISION = Revision(1)
 """Of an empty store, as etcd's."""
@@ -192,6 +192,17 @@ class MemoryStore:
     def __init__(self, world: MemoryWorld | None = None) -> None:
         self.world = world if world is not None else MemoryWorld()
         self._closed = False
+        self._available = True
+
+    @property
+    def available(self) -> bool:
+        """False: this client alone is cut off; its calls and watches raise Unavailable."""
+        return self._available
+
+    @available.setter
+    def available(self, value: bool) -> None:
+        self._available = value
+        self.world.ring()
 
     async def get(self, key: str) -> KeyValue | None:
         await self._enter()
@@ -281,7 +292,7 @@ class MemoryStore:
     def _check_usable(self) -> None:
         if self._closed:
             raise Unavailable("this client of the memory store is closed: open another one")
-        if not self.world.available:
+        if not (self.available and self.world.available):
             raise Unavailable("the memory store is switched off: try again later")
 
 

@@ -24,7 +24,7 @@ from tulle.contracts.store import (
     TxnResult,
     Unavailable,
 )
-from tulle_memory import mvcc
+from tulle.store import mvcc
 from tulle_sqlite import schema
 from tulle_sqlite.clocks import Reading, lease_time
 from tulle_sqlite.opening import explain, is_busy, open_file, removed

@@ -24,7 +24,7 @@ TABLES = (
          version INTEGER NOT NULL,
          lease INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX keys_by_lease ON keys (lease) WHERE lease <> 0",
-    # The history: every change since `compacted`, with the key as it stood before (see tulle_memory.mvcc).
+    # The history: every change since `compacted`, with the key as it stood before (see tulle.store.mvcc).
     """CREATE TABLE events (
          revision INTEGER NOT NULL,
          position INTEGER NOT NULL,

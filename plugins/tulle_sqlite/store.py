@@ -25,7 +25,7 @@ from tulle.contracts.store import (
     Unavailable,
     WatchBatch,
 )
-from tulle_memory import mvcc
+from tulle.store import mvcc
 from tulle_sqlite.clocks import Reading, read_clocks
 from tulle_sqlite.database import KEEP_REVISIONS, Database
 from tulle_sqlite.inotify import FileWatch

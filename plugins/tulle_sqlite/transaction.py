@@ -7,7 +7,7 @@ import sqlite3
 import msgspec
 
 from tulle.contracts.store import Event, KeyValue, LeaseId, Revision
-from tulle_memory import mvcc
+from tulle.store import mvcc
 from tulle_sqlite import schema
 from tulle_sqlite.clocks import Anchor, Reading, lease_time, settle
 

@@ -17,7 +17,6 @@ from tulle.config.groups import all_options, option_groups
 from tulle.contracts.specs import OptionSpec, StoreSpec
 from tulle.net.prefix import Address, Family
 
-
 _AS_TEXT = {"subnet_file", "state_dir", "run_dir", "healthz_ip"}
 
 
@@ -88,8 +87,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
 def daemon_options(
     store_specs: Sequence[StoreSpec], others: Sequence[OptionSpec] = ()
 ) -> tuple[OptionSpec, ...]:
-    """Core's options, the stores', those of other plugins and the inactive ones, each name once. Raises ValueError where
-    two that differ have one name."""
+    """Core's options, the stores', those of other plugins and the inactive ones, each name once. Raises ValueError
+    where two that differ have one name."""
     of_stores = (one for spec in store_specs for one in spec.options)
     return all_options(option_groups(("", one) for one in (*of_stores, *others)))
 

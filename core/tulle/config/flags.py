@@ -120,8 +120,8 @@ def parse_flags(
 def peek(
     options: Sequence[OptionSpec], argv: Sequence[str], environ: Mapping[str, str], name: str
 ) -> Any | None:
-    """One option's value by flag or environment, whatever else is wrong; None where neither gives it. For what has to be
-    known before the rest can be read."""
+    """One option's value by flag or environment, whatever else is wrong; None where neither gives it. For what has to
+    be known before the rest can be read."""
     option = next(one for one in options if one.name == name)
     line = _CommandLine({one.name: one for one in options}, argv, "")
     if name in line.values:

@@ -70,8 +70,8 @@ _GO_CLASSES = {
 
 
 def compile_regexp(text: str) -> re.Pattern[str]:
-    """A regular expression in Go's syntax, as far as interface names and addresses need it. Raises ValueError whose text
-    says what is wrong and where."""
+    """A regular expression in Go's syntax, as far as interface names and addresses need it. Raises ValueError whose
+    text says what is wrong and where."""
     python = text.replace(r"\z", r"\Z")
     for go, characters in _GO_CLASSES.items():
         python = python.replace(go, characters)

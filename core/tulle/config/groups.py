@@ -27,10 +27,10 @@ def option_groups(by_plugin: Iterable[tuple[str, OptionSpec]]) -> tuple[Group, .
     owners: dict[str, OptionSpec] = {}
     members: dict[str, list[OptionSpec]] = {CORE: []}
     for owner, option in (*((CORE, one) for one in CORE_OPTIONS), *by_plugin):
-        known = owners.setdefault(option.name, option)
-        if known is option:
+        if option.name not in owners:
+            owners[option.name] = option
             members.setdefault(owner, []).append(option)
-        elif known != option:
+        elif owners[option.name] != option:
             raise ValueError(
                 f"two plugins want a flag --{option.name}, each in its own way: remove one of them"
             )

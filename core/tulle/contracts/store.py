@@ -9,7 +9,7 @@ may have been executed: after `Unavailable` the outcome of a write is unknown an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Literal, NewType, Protocol
 
 import msgspec
@@ -86,7 +86,8 @@ class WatchBatch(msgspec.Struct, frozen=True):
 
 
 class Compare(msgspec.Struct, frozen=True):
-    """A condition of a transaction. An absent key has version, modified, created and lease 0."""
+    """A condition of a transaction. An absent key has version, modified, created and lease 0, and no value:
+    comparing that is false, whatever the operator."""
 
     key: str
     field: Literal["version", "modified", "created", "value", "lease"]
@@ -167,7 +168,7 @@ class Store(Protocol):
         pages, all of the same revision. With `keys_only` values are empty. Raises Compacted."""
         ...
 
-    def watch(self, prefix: str, *, after: Revision) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, *, after: Revision) -> AsyncGenerator[WatchBatch, None]:
         """Every change under `prefix` after that revision, each exactly once and in order.
 
         An async generator: it ends by `Unavailable` when the connection is lost or the peer is frozen
@@ -179,7 +180,7 @@ class Store(Protocol):
         self, compares: Sequence[Compare], then: Sequence[Op], otherwise: Sequence[Op] = ()
     ) -> TxnResult:
         """Execute `then` if all compares hold, else `otherwise`, atomically. A key may be written once in a
-        branch. A Put with an unknown lease raises LeaseGone and changes nothing."""
+        branch (else ValueError or StoreError). A Put with an unknown lease raises LeaseGone and changes nothing."""
         ...
 
     async def grant(self, ttl_s: int) -> LeaseId:

@@ -124,8 +124,8 @@ class Netlink:
                     removed.append(f"link {link.name}: removed")
             return removed
 
-    async def surroundings(self) -> Surroundings:
-        """What `tulle.kernel.underlay.choose` needs."""
+    async def surroundings(self, reach: Iterable[Address] = ()) -> Surroundings:
+        """What `tulle.kernel.underlay.choose` needs, with the ways to the addresses in `reach`."""
         async with self._turn:
             addresses: dict[int, list[LocalAddress]] = {}
             for family in messages.FAMILIES:
@@ -138,16 +138,21 @@ class Netlink:
                 LocalLink(a.name, a.index, a.mtu, a.up, tuple(addresses.get(a.index, ())), a.alias == ALIAS)
                 for a in await self._links(None)
             ]
-            return Surroundings(tuple(links), await self._ways())
+            ways = {family: await self._way(address) for family, address in OUTSIDE.items()}
+            reached = {address: await self._way(address) for address in reach}
+            return Surroundings(
+                tuple(links),
+                {family: way for family, way in ways.items() if way is not None},
+                {address: way for address, way in reached.items() if way is not None},
+            )
 
-    async def _ways(self) -> dict[Family, WayOut]:
-        ways: dict[Family, WayOut] = {}
-        for family, address in OUTSIDE.items():
-            message = await self._ask_one(messages.look_up(address, route=False), NO_WAY)
-            if message is not None and messages.KINDS.get(message["type"]) == "unicast":
-                source = message.get_attr("RTA_PREFSRC")
-                ways[family] = WayOut(message.get_attr("RTA_OIF"), ip_address(source) if source else None)
-        return ways
+    async def _way(self, address: Address) -> WayOut | None:
+        """The kernel's answer alone: nothing is sent. None where the packet would not leave this node."""
+        message = await self._ask_one(messages.look_up(address, route=False), NO_WAY)
+        if message is None or messages.KINDS.get(message["type"]) != "unicast":
+            return None
+        source = message.get_attr("RTA_PREFSRC")
+        return WayOut(message.get_attr("RTA_OIF"), ip_address(source) if source else None)
 
     async def _read(self, wanted: Wanted, foreign: Mapping[Slot, str]) -> Seen:
         links = {link.name: link for link in await self._links(wanted.link_names())}

@@ -1,7 +1,8 @@
 """Which interface leads to the other nodes. Pure: `choose` decides from what `tulle.kernel.netlink` has read.
 
-The order is flannel's: what --iface names (an interface or an address, the first that fits), else the interface
-by which this node reaches the world. Other ways to say it are other lists of candidates.
+The order is flannel's: what --iface names (an interface or an address), what --iface-regex matches (addresses, then
+names), the way to --iface-can-reach; the first that fits. Where none of them is given: the interface that has
+--public-ip, else the one by which this node reaches the world.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 import msgspec
 
+from tulle.config.govalues import compile_regexp
 from tulle.contracts.backend import Underlay
 from tulle.net.prefix import Address, Family
 
@@ -46,7 +48,7 @@ class LocalLink(msgspec.Struct, frozen=True):
 
 
 class WayOut(msgspec.Struct, frozen=True):
-    """What the kernel would do with a packet to the world."""
+    """What the kernel would do with a packet to another machine."""
 
     index: int
     """Of the interface."""
@@ -59,6 +61,9 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     links: tuple[LocalLink, ...]
     ways: Mapping[Family, WayOut] = {}
+    """To the world."""
+    reach: Mapping[Address, WayOut] = {}
+    """To the addresses that were asked about, as far as there is a way out of this node."""
 
 
 class NoUnderlay(ValueError):
@@ -72,18 +77,24 @@ class _Candidate(msgspec.Struct, frozen=True):
     """Named by the user: this and no other of its family."""
 
 
+class Wish(msgspec.Struct, frozen=True):
+    """What the user says about the interface, the strongest first; nothing: whatever leads out."""
+
+    ifaces: tuple[str, ...] = ()
+    """Names of interfaces, or addresses that one has."""
+    patterns: tuple[str, ...] = ()
+    """Regular expressions that `compile_regexp` takes."""
+    can_reach: tuple[Address, ...] = ()
+
+
 def choose(
-    ifaces: Sequence[str],
-    public: Mapping[Family, Address],
-    needed: Collection[Family],
-    seen: Surroundings,
+    wish: Wish, public: Mapping[Family, Address], needed: Collection[Family], seen: Surroundings
 ) -> Underlay:
     """The first candidate with an address of every family in `needed`; with nothing needed, of any family.
 
     `public` are --public-ip and --public-ipv6. Raises NoUnderlay."""
     refused: list[str] = []
-    candidates = _named(ifaces, seen, refused) if ifaces else _by_route(needed, seen, refused)
-    for candidate in candidates:
+    for candidate in _candidates(wish, public, needed, seen, refused):
         addresses = _addresses(candidate, needed, seen)
         lacking = [family for family in needed if family not in addresses]
         if addresses and not lacking:
@@ -95,8 +106,26 @@ def choose(
                 public={family: public.get(family, address) for family, address in addresses.items()},
                 chosen_because=candidate.because,
             )
-        refused.append(f"{candidate.link.name} has no usable {_families(lacking)} address")
+        refused.append(f"{candidate.link.name} ({candidate.because}) has no usable {_families(lacking)} address")
     raise NoUnderlay(_message(refused, seen))
+
+
+def _candidates(
+    wish: Wish,
+    public: Mapping[Family, Address],
+    needed: Collection[Family],
+    seen: Surroundings,
+    refused: list[str],
+) -> Iterator[_Candidate]:
+    """In flannel's order, which never goes on to the default route where the user has said anything."""
+    if wish == Wish():
+        yield from _with_public(public, seen)
+        yield from _by_route(needed, seen, refused)
+        return
+    yield from _named(wish.ifaces, seen, refused)
+    for pattern in wish.patterns:
+        yield from _matching(pattern, seen, refused)
+    yield from _reaching(wish.can_reach, seen, refused)
 
 
 def _named(ifaces: Sequence[str], seen: Surroundings, refused: list[str]) -> Iterator[_Candidate]:
@@ -116,6 +145,52 @@ def _named(ifaces: Sequence[str], seen: Surroundings, refused: list[str]) -> Ite
             refused.append(
                 f"no interface is called {word}" if address is None else f"no interface has {word}"
             )
+
+
+def _matching(pattern: str, seen: Surroundings, refused: list[str]) -> Iterator[_Candidate]:
+    """Interfaces with an address that an --iface-regex is found in, then those with such a name."""
+    compiled = compile_regexp(pattern)
+    because = f"--iface-regex {pattern}"
+    found = False
+    others = [link for link in seen.links if not link.ours]
+    for link in others:
+        address = next((a.address.ip for a in _usable(link) if compiled.search(str(a.address.ip))), None)
+        if address is not None:
+            found = True
+            yield _Candidate(link, f"{because} matches {address} of {link.name}", address)
+    for link in others:
+        if compiled.search(link.name):
+            found = True
+            yield _Candidate(link, f"{because} matches the name {link.name}")
+    if not found:
+        refused.append(f"no address and no name of an interface matches {pattern}")
+
+
+def _reaching(
+    addresses: Sequence[Address], seen: Surroundings, refused: list[str]
+) -> Iterator[_Candidate]:
+    """The interface by which the kernel would reach each --iface-can-reach, with the source address it would take."""
+    by_index = {link.index: link for link in seen.links}
+    for address in addresses:
+        way = seen.reach.get(address)
+        link = by_index.get(way.index) if way is not None else None
+        if way is None or link is None:
+            refused.append(f"there is no way to {address}, or it is this node's own")
+        elif link.ours:
+            refused.append(f"the way to {address} is {link.name}, which tulle has made itself")
+        else:
+            yield _Candidate(link, f"--iface-can-reach {address} is reached by {link.name}", way.source)
+
+
+def _with_public(public: Mapping[Family, Address], seen: Surroundings) -> Iterator[_Candidate]:
+    """The interface that has --public-ip; behind a NAT there is none. A loopback carries an address for others to reach
+    it by any interface, and is not the way to them itself."""
+    for family, address in sorted(public.items()):
+        for link in seen.links:
+            addresses = [local.address.ip for local in link.addresses]
+            if address in addresses and not link.ours and not any(one.is_loopback for one in addresses):
+                name = {4: "public-ip", 6: "public-ipv6"}[family]
+                yield _Candidate(link, f"--{name} {address} is an address of {link.name}", address)
 
 
 def _by_route(needed: Collection[Family], seen: Surroundings, refused: list[str]) -> Iterator[_Candidate]:

@@ -37,7 +37,7 @@ class Api:
         path = rest[0].strip("/")
         method = self._methods.get((request.verb, path))
         if method is None:
-            verbs = [verb for verb, known in self._methods if known == path]
+            verbs = sorted(verb for verb, known in self._methods if known == path)
             if verbs:
                 raise HttpError(405, f"{request.verb} /{VERSION}/{path}: use {', '.join(verbs)}")
             known = ", ".join(sorted(f"{verb} /{VERSION}/{name}" for verb, name in self._methods))

@@ -28,7 +28,7 @@ from tulle.kernel import sysctl
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink import Netlink
 from tulle.kernel.state import Wanted, cover
-from tulle.kernel.underlay import NoUnderlay, choose
+from tulle.kernel.underlay import NoUnderlay, Wish, choose
 from tulle.lease.manager import LeaseManager
 from tulle.node import identity, status, subnet_env
 from tulle.node.api import Api
@@ -159,13 +159,14 @@ class Daemon:
     async def _find_underlay(self, families: Sequence[Family]) -> Underlay:
         """An interface with the cluster's families; where there is none, IPv4 pods may travel over IPv6 and the other
         way round."""
-        seen = await self._netlink.surroundings()
-        ifaces = self._config.interfaces
+        config = self._config
+        seen = await self._netlink.surroundings(config.can_reach)
+        wish = Wish(config.interfaces, config.interface_patterns, config.can_reach)
         try:
-            return choose(ifaces, self._config.public, families, seen)
+            return choose(wish, config.public, families, seen)
         except NoUnderlay as error:
             with contextlib.suppress(NoUnderlay):
-                return choose(ifaces, self._config.public, (), seen)
+                return choose(wish, config.public, (), seen)
             raise error
 
     async def _acquire(self, network: Network, leases: LeaseManager) -> None:

@@ -1,25 +1,25 @@
-"""`tulled`: the program. Reads flags and environment, opens the store, runs the daemon, answers signals.
+"""`tulled`: the program. Reads flags, environment and config file, opens the store, runs the daemon, answers signals.
 
 Exit status: 0 after SIGTERM or `tulle down`, 1 when the node cannot go on, 2 for a configuration that is wrong.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 
 from tulle import __version__
-from tulle.config.daemon import DaemonConfig, daemon_config, daemon_options
+from tulle.config.core_options import CORE_OPTIONS
+from tulle.config.daemon import DaemonConfig
 from tulle.config.errors import ConfigError
-from tulle.config.flags import help_text, parse_flags
-from tulle.contracts.specs import StoreSpec
+from tulle.config.flags import peek
+from tulle.contracts.specs import StoreSpec, load
 from tulle.contracts.store import Denied, Store
 from tulle.node import logs
+from tulle.node.settings import Settings, gather
 from tulle.plugins import PluginError, Plugins, load_plugins
 
 log = logging.getLogger("tulle.node")
@@ -33,25 +33,71 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """The exit status."""
-    logs.set_up(0)
+    logs.set_up(0, peek(CORE_OPTIONS, argv, os.environ, "log-format") or "text")
     plugins = load_plugins()
-    options = daemon_options(plugins.stores(), [option for _, option in plugins.options()])
     try:
-        parsed = parse_flags(options, argv, os.environ)
-        if parsed.asked == "help":
-            print(help_text(options, "tulled", SUMMARY), end="")
+        settings = gather(plugins, argv, os.environ)
+        config = settings.config
+        if config is None:
+            print(_answer(settings), end="")
             return 0
-        if parsed.asked == "version":
-            print(__version__)
+        if settings.parsed.check:
+            check_store(config, plugins)
+            print(_effective(settings, config, plugins), end="")
             return 0
-        engines = [spec.name for spec in plugins.engines()]
-        config = daemon_config(parsed, plugins.stores(), hostname=socket.gethostname(), engines=engines)
-        logs.set_up(config.verbosity)
+        bounded = logs.set_up(config.verbosity, config.log_format)
         store = open_store(config, plugins)
     except (ConfigError, PluginError) as error:
         print(f"tulled: {error}", file=sys.stderr)
         return 2
-    return asyncio.run(_run(config, plugins, store))
+    import asyncio  # heavy: only when the flags have been found right
+
+    _tell_inactive(settings)
+    try:
+        return asyncio.run(_run(config, plugins, store, bounded))
+    finally:
+        bounded.tell_ended(everything=True)
+
+
+def _answer(settings: Settings) -> str:
+    """To --help and --version."""
+    from tulle.config.help import help_text
+
+    if settings.parsed.asked == "version":
+        return f"{__version__}\n"
+    return help_text(settings.groups, "tulled", SUMMARY)
+
+
+def _effective(settings: Settings, config: DaemonConfig, plugins: Plugins) -> str:
+    from tulle.config.effective import as_json, as_text, effective
+
+    found = effective(settings.groups, settings.parsed, config, plugins.stores())
+    if settings.parsed.check == "json":
+        return as_json(found, settings.file) + "\n"
+    return as_text(found, settings.file)
+
+
+def _tell_inactive(settings: Settings) -> None:
+    for name, part in settings.parsed.inactive.items():
+        source = settings.parsed.sources[name]
+        log.warning("flag-inactive --%s (%s) has no effect: this tulle has no %s yet", name, source, part)
+
+
+def check_store(config: DaemonConfig, plugins: Plugins) -> None:
+    """What the store says to its settings without being opened. Raises PluginError."""
+    spec = plugins.find("tulle_stores", StoreSpec, config.store, "--store")
+    if not spec.check:
+        return
+    try:
+        load(spec.check)(config.store_settings)
+    except ValueError as error:
+        raise PluginError(f"--store {config.store}: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(
+            f"--store {config.store}: its code {spec.check} failed ({reason}). "
+            "This is a fault of the plugin: report it, or choose another store."
+        ) from error
 
 
 def open_store(config: DaemonConfig, plugins: Plugins) -> Store:
@@ -64,8 +110,10 @@ def open_store(config: DaemonConfig, plugins: Plugins) -> Store:
     return store
 
 
-async def _run(config: DaemonConfig, plugins: Plugins, store: Store) -> int:
+async def _run(config: DaemonConfig, plugins: Plugins, store: Store, bounded: logs.Bounded) -> int:
     # Heavy imports come after the flags have been found right.
+    import asyncio
+
     from tulle.kernel.underlay import NoUnderlay
     from tulle.lease.errors import DuplicateNode, SubnetLost
     from tulle.node.daemon import Daemon
@@ -75,9 +123,12 @@ async def _run(config: DaemonConfig, plugins: Plugins, store: Store) -> int:
     where = f"{config.store} at {store.location}"
     if config.store_default:
         where += " (single-machine store, since no endpoints were given; flannel would have used http://127.0.0.1:2379)"
-    log.info("tulled %s node=%s store=%s prefix=%s", __version__, config.node_name, where, config.prefix)
+    log.info(
+        "starting tulled=%s node=%s store=%s prefix=%s", __version__, config.node_name, where, config.prefix
+    )
     daemon = Daemon(config, plugins, store)
     loop = asyncio.get_running_loop()
+    telling = asyncio.create_task(_tell_held_back(bounded))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop)
     try:
@@ -97,8 +148,19 @@ async def _run(config: DaemonConfig, plugins: Plugins, store: Store) -> int:
     ) as error:
         log.error("cannot-go-on %s", error)
         return 1
-    log.info("tulled ends; packets go on (`tulle down` takes everything away)")
+    finally:
+        telling.cancel()
+    log.info("ended packets go on (`tulle down` takes everything away)")
     return 0
+
+
+async def _tell_held_back(bounded: logs.Bounded) -> None:
+    """A line that is held back has nothing after it that would tell of it."""
+    import asyncio
+
+    while True:
+        await asyncio.sleep(logs.WINDOW_S)
+        bounded.tell_ended()
 
 
 if __name__ == "__main__":

@@ -262,12 +262,15 @@ def test_a_signal_ends_it(rig: Rig, number: signal.Signals) -> None:
 
 def test_a_factory_that_cannot_be_loaded_ends_it_in_words() -> None:
     words = ["--listen-fd", "0", "--fingerprint", "x", "--engine", "tulle.no.such:Thing"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tulle.forward.main", *words, "--encapsulation", "tulle_udp.encapsulation:PlainUdp"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words += ["--encapsulation", "tulle_udp.encapsulation:PlainUdp"]
+    one, other = socket.socketpair()
+    with one, other:
+        done = subprocess.run(
+            [sys.executable, "-m", "tulle.forward.main", *words],
+            stdin=one,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode != 0
-    assert done.stderr
+    assert "No module named 'tulle.no'" in done.stderr

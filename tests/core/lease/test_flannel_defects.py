@@ -26,10 +26,9 @@ def test_defect_1_a_lost_allocation_race_is_tried_again(
         async with cluster:
             await cluster.configure()
             wish = IPv4Network("10.5.7.0/24")
-            racing = []
-            for number in range(1, 6):  # all see the same free subnet and reach for it at once
-                node = await cluster.start(f"n{number}")
-                racing.append(node.begin(f"192.0.2.{number}", previous=(wish,)))
+            nodes = [await cluster.start(f"n{number}") for number in range(1, 6)]
+            # All see the same free subnet and reach for it at once.
+            racing = [node.begin(f"192.0.2.{n}", previous=(wish,)) for n, node in enumerate(nodes, start=1)]
             await cluster.clock.advance(10)
             got = [await acquired for acquired in racing]
             assert len(set(got)) == 5
@@ -132,7 +131,7 @@ def test_defect_5_time_to_live_is_asked_for_no_key_and_no_event(
             for number in range(10, 60):
                 await cluster.put(f"subnets/10.5.{number}.0-24", b'{"PublicIP":"192.0.2.9"}', DAY_S)
             node = await cluster.start("n1")
-            await node.acquire("192.0.2.1")
+            await node.acquire("192.0.2.1", previous=(IPv4Network("10.5.200.0/24"),))
             for number in range(60, 110):
                 await cluster.put(f"subnets/10.5.{number}.0-24", b'{"PublicIP":"192.0.2.9"}', DAY_S)
             await cluster.clock.advance(3600)

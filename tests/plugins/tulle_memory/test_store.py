@@ -84,6 +84,24 @@ def test_a_switched_off_world_refuses_every_call_and_ends_waiting_watches() -> N
     asyncio.run(run())
 
 
+def test_one_client_can_be_cut_off_from_a_world_that_goes_on() -> None:
+    async def run() -> None:
+        world = MemoryWorld()
+        cut_off, other = world.client(), world.client()
+        watch = cut_off.watch("", after=world.revision)
+        await anext(watch)
+        cut_off.available = False
+        with pytest.raises(Unavailable):
+            await anext(watch)
+        with pytest.raises(Unavailable):
+            await cut_off.get("k")
+        await other.transact([], [Put("k", b"")])
+        cut_off.available = True
+        assert await cut_off.get("k") is not None
+
+    asyncio.run(run())
+
+
 def test_a_watch_that_is_being_read_while_the_world_goes_away_ends_too() -> None:
     async def run() -> None:
         world = MemoryWorld()

@@ -18,7 +18,7 @@ from tulle.contracts.store import (
     Revision,
     absent,
 )
-from tulle_memory import mvcc
+from tulle.store import mvcc
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("a\ud7ff\ue000\uffff\U0010ffff"))
 

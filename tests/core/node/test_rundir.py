@@ -1,0 +1,104 @@
+"""The run directory: one tulled of one directory, a record that is whole or not there, nothing else's touched."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tulle.node.rundir import AlreadyRunning, Record, RunDir
+
+RECORD = Record(
+    node="n1",
+    node_id="0" * 32,
+    state_dir="/var/lib/tulle",
+    store="sqlite",
+    store_prefix="/coreos.com/network",
+    store_settings={"sqlite-file": "/var/lib/tulle/store.sqlite"},
+    subnet_file="/run/flannel/subnet.env",
+    subnet_file_text="FLANNEL_MTU=1472\n",
+)
+HOLD = """
+import sys, time
+from pathlib import Path
+from tulle.node.rundir import RunDir
+run_dir = RunDir(Path(sys.argv[1]))
+run_dir.take()
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_it_is_made_and_held_and_nobody_else_gets_it(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "a/b")
+    assert run_dir.holder() is None
+    run_dir.take()
+    assert run_dir.path.stat().st_mode & 0o777 == 0o755
+    assert run_dir.holder() == os.getpid()
+    with pytest.raises(AlreadyRunning, match=rf"runs here already \(pid {os.getpid()}\); stop it"):
+        RunDir(run_dir.path).take()
+
+
+def test_the_lock_ends_with_its_process_also_when_that_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"taken\n"
+        assert RunDir(tmp_path).holder() == child.pid
+        child.kill()
+        child.wait()
+    assert RunDir(tmp_path).holder() is None
+    again = RunDir(tmp_path)
+    again.take()
+    assert again.holder() == os.getpid()
+
+
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    RunDir(tmp_path).take()
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_who_only_looks_does_not_keep_tulled_from_starting(tmp_path: Path) -> None:
+    """`tulle status` looks for the holder with a shared lock, for a moment."""
+    lock = tmp_path / "tulled.lock"
+    lock.touch()
+    with lock.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        run_dir = RunDir(tmp_path)
+        run_dir.take()
+    assert run_dir.holder() == os.getpid()
+
+
+def test_the_record_comes_back_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.write_record(RECORD)
+    assert RunDir(tmp_path).record() == RECORD
+    assert (tmp_path / "node.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", [None, b"", b"{", b"[]", b'{"node": 1}', b"\xff"])
+def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: bytes | None) -> None:
+    if text is not None:
+        (tmp_path / "node.json").write_bytes(text)
+    assert RunDir(tmp_path).record() is None
+
+
+def test_clearing_takes_our_files_and_leaves_others(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    run_dir.take()
+    run_dir.write_record(RECORD)
+    (run_dir.path / "somebody.else").touch()
+    removed = run_dir.clear()
+    assert f"{run_dir.path / 'node.json'}: removed" in removed
+    assert [one.name for one in run_dir.path.iterdir()] == ["somebody.else"]
+    (run_dir.path / "somebody.else").unlink()
+    assert run_dir.clear() == [f"{run_dir.path}: removed"]
+    assert run_dir.clear() == []
