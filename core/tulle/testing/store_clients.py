@@ -108,7 +108,7 @@ def with_clients(
     """Makes a pytest test of an `async def test_…(self, clients, …)`: runs it in a loop of its own and closes
     what it opened."""
 
-    def test(self: Tests, *args: P.args, **kwargs: P.kwargs) -> None:
+    def test(self: Tests, /, *args: P.args, **kwargs: P.kwargs) -> None:
         async def run() -> None:
             async with AsyncExitStack() as stack:
                 await body(self, Clients(self, stack), *args, **kwargs)

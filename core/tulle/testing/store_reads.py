@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tulle.contracts.store import NO_LEASE, Compacted, Delete, KeyValue, Listing, Put, StoreError
+from tulle.contracts.store import NO_LEASE, Compacted, Delete, KeyValue, Listing, Op, Put, StoreError
 from tulle.testing.store_clients import Clients, StoreTests, existing, keys, put, transact_all, with_clients
 
 MANY = 5_200
@@ -71,13 +71,14 @@ class ReadTests(StoreTests):
     async def test_a_listing_of_an_old_revision_shows_what_was_there(self, clients: Clients) -> None:
         store = await clients.open()
         shots: list[Listing] = []
-        for ops in [
+        steps: list[list[Op]] = [
             [Put("p/a", b"1"), Put("p/b", b"1"), Put("q", b"1")],
             [Put("p/a", b"2")],
             [Delete("p/b"), Put("p/c", b"3")],
             [Put("p/b", b"4")],
             [Delete("p/a"), Delete("p/b"), Delete("p/c")],
-        ]:
+        ]
+        for ops in steps:
             await store.transact([], ops)
             shots.append(await store.list("p/"))
         assert [len(shot.items) for shot in shots] == [2, 2, 2, 3, 0]
