@@ -35,7 +35,7 @@ soak: setup-dev ## the long tests
 	$(PYTEST) -m soak --timeout 7200 $(ARGS)
 
 proto: setup-dev ## regenerate the etcd messages
-	$(PYTHON) -m grpc_tools.protoc -I plugins/tulle_etcd --python_out=plugins/tulle_etcd --pyi_out=plugins/tulle_etcd plugins/tulle_etcd/messages.proto
+	$(PYTHON) -m grpc_tools.protoc -Iplugins --python_out=plugins --pyi_out=plugins tulle_etcd/messages.proto
 
 clean: ## everything that make made
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks dist build

@@ -7,7 +7,7 @@ peers       how long until a forwarder knows 20,000 peers? (decoding alone besid
 start       how soon after a start or a death do packets flow, and what memory does it take?
 micro       what does one call of each hot function cost? (pytest-benchmark)
 
-Each is a file with one question, a `QUESTION` and `measure(effort)`; `figures` holds what a figure is, `machine` on what
-it was measured. Machines are noisy: what is compared is measured in turns (A B C A B C ...), shown as medians with the
-spread, and the ratio is the median of the ratios within each turn. Wall times hold for that machine and hour alone.
+Each is a file with one question, a `QUESTION` and `measure(effort)`; `figures` holds what a figure is, `machine` on
+what it was measured. Machines are noisy: what is compared is measured in turns (A B C A B C ...), shown as medians with
+the spread, and the ratio is the median of the ratios within each turn. Wall times hold for that machine and hour alone.
 """

@@ -26,7 +26,11 @@ QUESTION = "What does it cost that packets go through user space?"
 
 NEAR, FAR = "n1/p1", "n2/p1"
 ROUTES, VXLAN, TULLE = "kernel routes", "kernel VXLAN", "udp, python engine"
-WAYS = {ROUTES: ("routes", 1500, "eth0"), VXLAN: ("vxlan", 1450, "bench-vxlan"), TULLE: ("tulle", 1472, "tulle0")}
+WAYS = {
+    ROUTES: ("routes", 1500, "eth0"),
+    VXLAN: ("vxlan", 1450, "bench-vxlan"),
+    TULLE: ("tulle", 1472, "tulle0"),
+}
 """Subject -> the way's name in `join`, its MTU, and the link that it must lead to."""
 
 TCP_1, TCP_4, SMALL, RTT, CPU = "TCP, 1 stream", "TCP, 4 streams", "64-byte UDP", "RTT p50", "forwarders' CPU"
@@ -76,7 +80,9 @@ def lay(lab: Lab, subject: str) -> None:
         }
         found = script(lab, near, "join.py", given=request)["link"]
         if found != link:
-            raise LabError(f"{near}: packets for {far} go to {found}, not to {link}, in the turn of {subject}.")
+            raise LabError(
+                f"{near}: packets for {far} go to {found}, not to {link}, in the turn of {subject}."
+            )
         script(lab, f"{near}/p1", "join.py", given={"mtu": mtu, "links": ["eth0"]})
 
 
@@ -102,7 +108,8 @@ def one_turn(lab: Lab, subject: str, echo_port: int, effort: Effort, turns: Turn
         turns.add(CPU, subject, spent / (one["sum_received"]["bytes"] / 1e9))
     return {
         "round trips": pings["answered"],
-        "TCP bytes": one["sum_received"]["bytes"] + four["sum_received"]["bytes"],
+        "TCP bytes sent": one["sum_sent"]["bytes"] + four["sum_sent"]["bytes"],
+        "TCP bytes received": one["sum_received"]["bytes"] + four["sum_received"]["bytes"],
         "UDP sent": small["sum_sent"]["packets"],
         "UDP received": arrived,
     }

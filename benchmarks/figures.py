@@ -81,9 +81,7 @@ class Figure:
                 }
                 for subject, values in self.values.items()
             },
-            "aims": [
-                {"subject": aim.subject, "limit": aim.limit, "met": self.met(aim)} for aim in self.aims
-            ],
+            "aims": [{"subject": aim.subject, "limit": aim.limit, "met": self.met(aim)} for aim in self.aims],
         }
 
 

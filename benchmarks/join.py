@@ -2,8 +2,8 @@
 
     join.py < {"way": "routes", "mtu": 1500, "links": [...], ...}
 
-Each call takes the last way away and lays the next; "tulle" lays none, so that the route into tulle's TUN, which is of a
-shorter prefix, gets the packets. In a pod only the MTU is set.
+Each call takes the last way away and lays the next; "tulle" lays none, so that the route into tulle's TUN, which is of
+a shorter prefix, gets the packets. In a pod only the MTU is set.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long until a new node knows 20,000 others?
 
-A real etcd and a sqlite file are filled with a cluster's leases and member records, as tulle writes them. Measured are a
-bare listing of the leases; the same leases in a `PeerTable` by way of two `Mirror`s, as a running tulled gets them; and a
-node's first set of peers by way of the whole `LeaseManager`, which gets a subnet among all those, too.
+A real etcd and a sqlite file are filled with a cluster's leases and member records, as tulle writes them. Measured are
+a bare listing of the leases; the same leases in a `PeerTable` by way of two `Mirror`s, as a running tulled gets them;
+and a node's first set of peers by way of the whole `LeaseManager`, which gets a subnet among all those, too.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def measure(effort: Effort) -> Result:
 async def _measure(stores: dict[str, Open], nodes: int, effort: Effort) -> Result:
     turns = Turns()
     counts: dict[str, int] = {}
-    for name, opened in stores.items():
+    for opened in stores.values():
         async with store_of(opened) as store:
             await fill(store, nodes)
     for _ in range(effort.turns):
@@ -79,7 +79,11 @@ async def _measure(stores: dict[str, Open], nodes: int, effort: Effort) -> Resul
                 counts[f"{name}: {what}"] = found
     figures = [
         turns.figure(
-            name, f"s, {nodes} nodes", "lower", baseline=LISTED, aims=[] if effort.quick else [Aim(IN_TABLE, AIM_S)]
+            name,
+            f"s, {nodes} nodes",
+            "lower",
+            baseline=LISTED,
+            aims=[] if effort.quick else [Aim(IN_TABLE, AIM_S)],
         )
         for name in stores
     ]
@@ -102,7 +106,10 @@ def records(number: int) -> Sequence[tuple[str, bytes]]:
     public = IPv4Address(FIRST_PUBLIC + number)
     lease = Lease(key, (prefix,), {4: public})
     member = Member(name, id=f"{number:032x}", boot_id=f"{number:032x}", subnets=(key,), endpoints=(public,))
-    return (f"{PREFIX}/subnets/{key}", encode_lease(lease)), (f"{PREFIX}/members/{name}", encode_member(member))
+    return (f"{PREFIX}/subnets/{key}", encode_lease(lease)), (
+        f"{PREFIX}/members/{name}",
+        encode_member(member),
+    )
 
 
 async def fill(store: Store, nodes: int) -> None:
@@ -122,9 +129,9 @@ async def listed(store: Store, nodes: int) -> tuple[float, int]:
 async def in_table(store: Store, nodes: int) -> tuple[float, int]:
     """What `LeaseManager.peers` does, without a lease of our own. Raises TimeoutError."""
     start = time.perf_counter()
-    parts = {"clock": SystemClock(), "rng": random.Random(1)}
-    leases: Mirror[Lease] = Mirror(store, f"{PREFIX}/subnets/", decode_lease, **parts)
-    members: Mirror[Member] = Mirror(store, f"{PREFIX}/members/", decode_member, **parts)
+    clock, rng = SystemClock(), random.Random(1)
+    leases: Mirror[Lease] = Mirror(store, f"{PREFIX}/subnets/", decode_lease, clock=clock, rng=rng)
+    members: Mirror[Member] = Mirror(store, f"{PREFIX}/members/", decode_member, clock=clock, rng=rng)
     running = [asyncio.create_task(mirror.run()) for mirror in (leases, members)]
     try:
         async with asyncio.timeout(STEP_S):
@@ -162,7 +169,9 @@ async def managed(store: Store, nodes: int) -> tuple[float, int]:
             peers = await anext(manager.peers())
         taken = time.perf_counter() - start
         await manager.release()
-        await connected(lambda: all(one["state"] == "connected" for one in manager.status()["mirrors"].values()))
+        await connected(
+            lambda: all(one["state"] == "connected" for one in manager.status()["mirrors"].values())
+        )
         return taken, len(peers)
     finally:
         await ended(running)
@@ -172,7 +181,7 @@ async def connected(stand: Callable[[], bool]) -> None:
     """Wait for watches, which outlive the listing in a daemon: their end belongs to no measurement. Raises
     TimeoutError."""
     async with asyncio.timeout(STEP_S):
-        while not stand():
+        while not stand():  # noqa: ASYNC110  # mirrors tell their readers of keys, not of their watch
             await asyncio.sleep(0.005)
 
 

@@ -1,7 +1,7 @@
 """How long until a forwarder knows 20,000 peers?
 
 A real forwarder process with the python engine, greeted as tulled greets it, gets the whole state over its control
-socket in parts, and then the difference that one changed peer makes. Beside it: decoding the same bytes, and nothing else.
+socket in parts, and then the difference that one changed peer makes. Beside it: decoding the same bytes and no more.
 """
 
 from __future__ import annotations

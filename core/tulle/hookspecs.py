@@ -141,8 +141,8 @@ def tulle_api_methods() -> Sequence[ApiMethod]:
 
 @hookspec
 def tulle_doctor_checks() -> Sequence[DoctorCheck]:
-    """Checks of `tulle doctor`.
+    """Checks of `tulle doctor` (`contracts.doctor`): async functions of the context that return findings.
 
-    Example: `[DoctorCheck(name="etcd-clock", factory="tulle_etcd.doctor:clock", summary="Clock against etcd.")]`
+    Example: `[DoctorCheck(name="cloud", factory="tulle_mycloud.doctor:check", summary="Routes in the cloud.")]`
     """
     raise NotImplementedError

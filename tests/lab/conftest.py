@@ -82,11 +82,11 @@ class Hands:
         return json.loads(done.stdout.splitlines()[-1])
 
     @contextmanager
-    def capture(self, place: str, **order: Any) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-        """Capture there (`wire.py`); what it gives ends the capture and returns the packets."""
+    def capture(self, place: str, **order: Any) -> Iterator[Callable[[], list[Any]]]:
+        """Capture there (or whatever `do` says, see `wire.py`). What it gives ends that and returns its lines."""
         process = self.lab.popen(
             place,
-            [*WIRE, json.dumps({"do": "capture", **order})],
+            [*WIRE, json.dumps({"do": "capture"} | order)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -14,6 +14,7 @@ from pyroute2 import IPRoute
 
 IFF_UP = 1  # linux/if.h
 MAIN_TABLE = 254
+ANY_SCOPE = 255  # RT_SCOPE_NOWHERE of linux/rtnetlink.h: pyroute2 would look for a global one
 KINDS = {1: "unicast", 6: "blackhole", 7: "unreachable"}  # linux/rtnetlink.h
 
 
@@ -41,6 +42,8 @@ def answer(kernel: Any, noun: str, verb: str = "", arguments: Any = None) -> Any
     if "link" in given:
         (index,) = kernel.link_lookup(ifname=given.pop("link"))
         given["oif" if noun == "route" else "index"] = index
+    if (noun, verb) == ("route", "del"):
+        given["scope"] = ANY_SCOPE
     getattr(kernel, noun)(verb, **given)
     return None
 

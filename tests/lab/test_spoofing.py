@@ -118,7 +118,7 @@ def node(lab: Lab, hands: Callable[[Lab], Any]) -> Any:
 def test_a_pod_is_told_that_no_node_has_the_address_it_wants(lab: Lab, node: Any) -> None:
     """What ping prints as "Destination Net Unreachable" (type 3, code 0, RFC 792), for IPv6 "no route" (RFC 4443)."""
     nobody = str(free_address(lab))
-    answer = node.wire("n1/p1", do="probe", to=[nobody, 9], size=100, fragment=False)
+    answer = node.wire("n1/p1", do="probe", to=[nobody, 9], size=100)
     family = lab.plan.families[0]
     assert (answer["type"], answer["code"]) == ({4: 3, 6: 1}[family], 0)
     own = lab.status("n1")["subnets"][0]

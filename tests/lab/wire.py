@@ -4,9 +4,10 @@ capture  what passes `link` (none: all links of the place) until standard input 
          it; says "ready" first. `within`: only packets to one of these networks; `outer`: only to this UDP port.
          A line a packet: {"link", "packet" (hex, from the IP header on), "sent" (whether this host sent it)}.
 raw      send a whole IP packet (hex `packet`) as it is, which needs a header of its own
-udp      send `payload` (hex) as one UDP datagram to `to` (address, port) from port `source`
-probe    send UDP datagrams of `size` bytes of payload to `to`, with DF or without, and wait for the ICMP error that
-         comes back: {"type", "code", "from", "mtu"}, or null after `wait_s`
+udp      send `payload` (hex) as UDP datagrams to `to` (address, port) from port `source`; `fragment`: without DF
+receive  one datagram at `port`, as hex, or null after `wait_s`; says "ready" first
+probe    send a UDP datagram of `size` bytes of payload with DF to `to`, and wait for the ICMP error that comes back:
+         {"type", "code", "from", "mtu"}, or null after `wait_s`
 """
 
 from __future__ import annotations
@@ -77,21 +78,22 @@ def raw(packet: str) -> None:
     say("sent")
 
 
-def udp(to: tuple[str, int], payload: str, source: int = 0, count: int = 1) -> None:
+def udp(to: tuple[str, int], payload: str, source: int = 0, count: int = 1, fragment: bool = False) -> None:
     with udp_socket(to[0]) as opened:
+        if fragment:
+            set_discovery(opened, to[0], PMTUDISC_DONT)
         opened.bind(("::" if ":" in to[0] else "0.0.0.0", source))
         for _ in range(count):
             opened.sendto(bytes.fromhex(payload), tuple(to))
     say("sent")
 
 
-def probe(to: tuple[str, int], size: int, fragment: bool, wait_s: float = 5.0) -> None:
+def probe(to: tuple[str, int], size: int, wait_s: float = 5.0) -> None:
     six = ":" in to[0]
     level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
-    # PROBE sets DF and leaves out what the kernel has learned, so that each probe is told anew.
-    discover = PMTUDISC_DONT if fragment else PMTUDISC_PROBE
     with udp_socket(to[0]) as opened:
-        opened.setsockopt(level, IPV6_MTU_DISCOVER if six else IP_MTU_DISCOVER, discover)
+        # PROBE sets DF and leaves out what the kernel has learned, so that each probe is told anew.
+        set_discovery(opened, to[0], PMTUDISC_PROBE)
         opened.setsockopt(level, IPV6_RECVERR if six else IP_RECVERR, 1)
         opened.connect(tuple(to))
         opened.send(bytes(size))
@@ -108,6 +110,23 @@ def probe(to: tuple[str, int], size: int, fragment: bool, wait_s: float = 5.0) -
     raise ValueError("an error without its description")
 
 
+def receive(port: int, wait_s: float) -> None:
+    """Both families on one socket."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        opened.bind(("::", port))
+        say("ready")
+        readable, _, _ = select.select([opened], [], [], wait_s)
+        say(opened.recv(65535).hex() if readable else None)
+
+
+def set_discovery(opened: socket.socket, address: str, how: int) -> None:
+    if ":" in address:
+        opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, how)
+    else:
+        opened.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, how)
+
+
 def udp_socket(address: str) -> socket.socket:
     return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
 
@@ -118,4 +137,4 @@ def say(line: Any) -> None:
 
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
-    {"capture": capture, "raw": raw, "udp": udp, "probe": probe}[order.pop("do")](**order)
+    {"capture": capture, "raw": raw, "udp": udp, "probe": probe, "receive": receive}[order.pop("do")](**order)

@@ -105,7 +105,7 @@ class ApiMethod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DoctorCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """A check of `tulle doctor`. `factory() -> awaitable list of findings`."""
+    """A check of `tulle doctor`. `factory(context) -> awaitable sequence of findings`, see `contracts.doctor`."""
 
     name: str
     factory: str

@@ -38,6 +38,7 @@ from tulle.kernel.state import (
     SeenLink,
     SetLink,
     WantedRoute,
+    Way,
 )
 from tulle.net.prefix import Address, Family, Prefix
 
@@ -99,6 +100,11 @@ def get_our_routes(family: Family) -> Request:
     """Those of the main table with our protocol."""
     fields = {"family": NUMBERS[family], "table": RT_TABLE_MAIN, "proto": RTPROT_TULLE}
     return _message(rtmsg, fields), RTM_GETROUTE, DUMP
+
+
+def get_routes(family: Family) -> Request:
+    """All of the main table, whoever made them."""
+    return _message(rtmsg, {"family": NUMBERS[family], "table": RT_TABLE_MAIN}), RTM_GETROUTE, DUMP
 
 
 def look_up(address: Address, *, route: bool) -> Request:
@@ -211,6 +217,18 @@ def seen_route(message: Any, link_name: Callable[[int], str]) -> WantedRoute:
         gateway=ip_address(gateway) if gateway else None,
         onlink=bool(message["flags"] & RTNH_F_ONLINK),
         source=ip_address(source) if source else None,
+    )
+
+
+def seen_way(message: Any, rule: str, link_name: Callable[[int], str]) -> Way:
+    """An answer to `look_up`."""
+    index, gateway, source = (message.get_attr(name) for name in ("RTA_OIF", "RTA_GATEWAY", "RTA_PREFSRC"))
+    return Way(
+        KINDS.get(message["type"], str(message["type"])),
+        link_name(index) if index is not None else "",
+        ip_address(gateway) if gateway else None,
+        ip_address(source) if source else None,
+        rule,
     )
 
 

@@ -28,10 +28,12 @@ from tulle.kernel.state import (
     RemoveRoute,
     Seen,
     SeenLink,
+    SeenRoute,
     Slot,
     Wanted,
     WantedAddress,
     WantedRoute,
+    Way,
     diff,
 )
 from tulle.kernel.underlay import LocalAddress, LocalLink, Surroundings, WayOut
@@ -145,6 +147,28 @@ class Netlink:
                 {family: way for family, way in ways.items() if way is not None},
                 {address: way for address, way in reached.items() if way is not None},
             )
+
+    async def routes(self) -> list[SeenRoute]:
+        """Every route of the main table, whoever made it. Costs what is in it: for looking, not for reconciling."""
+        async with self._turn:
+            found = []
+            for family in messages.FAMILIES:
+                listed = await self._ask(messages.get_routes(family))
+                found += [
+                    SeenRoute(messages.seen_route(one, _link_name), one["proto"])
+                    for one in messages.of_family(listed, family)
+                ]
+            return found
+
+    async def way(self, address: Address) -> Way:
+        """What the kernel would do with a packet of ours to that address; nothing is sent."""
+        async with self._turn:
+            taken = await self._ask_one(messages.look_up(address, route=False), NO_WAY)
+            if taken is None:
+                return Way("none")
+            entry = await self._ask_one(messages.look_up(address, route=True), NO_WAY)
+            rule = messages.route_text(entry, _link_name) if entry is not None else ""
+            return messages.seen_way(taken, rule, _link_name)
 
     async def _way(self, address: Address) -> WayOut | None:
         """The kernel's answer alone: nothing is sent. None where the packet would not leave this node."""

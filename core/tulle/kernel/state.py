@@ -125,6 +125,27 @@ class SeenLink(msgspec.Struct, frozen=True):
     alias: str = ""
 
 
+class SeenRoute(msgspec.Struct, frozen=True):
+    """A route of the main table, ours or anyone's."""
+
+    route: WantedRoute
+    protocol: int
+    """Who made it: RTPROT_TULLE, or another number of linux/rtnetlink.h."""
+
+
+class Way(msgspec.Struct, frozen=True):
+    """What the kernel would do with a packet to some address."""
+
+    kind: str
+    """"unicast", "local" (it is ours), "none" (no route, or one that refuses), or another word of rtnetlink(7)."""
+    link: str = ""
+    gateway: Address | None = None
+    source: Address | None = None
+    """The source address that it would take."""
+    rule: str = ""
+    """The route that decided, as `ip route` writes it, with its protocol."""
+
+
 class Seen(msgspec.Struct, frozen=True):
     """What was read from the kernel: as much of it as `diff` needs."""
 

@@ -54,6 +54,12 @@ def forwarding(families: Collection[Family], uplink: str, root: Path = ROOT) -> 
     return wanted
 
 
+def own_icmp_errors(device: str) -> dict[str, str]:
+    """So that the ICMP errors which an engine writes into a TUN reach the pods: their source is the TUN's own address,
+    and IPv4 drops what comes in with an address of this host (IPv6 does not). It goes with the device."""
+    return {f"net/ipv4/conf/{device}/accept_local": "1"}
+
+
 def apply(wanted: Mapping[str, str], remembered: Mapping[str, Old], root: Path = ROOT) -> Applied:
     """Set what differs. Idempotent; a value that is set for the first time is remembered as it was."""
     changed: list[str] = []

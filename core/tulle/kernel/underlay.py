@@ -106,7 +106,7 @@ def choose(
                 public={family: public.get(family, address) for family, address in addresses.items()},
                 chosen_because=candidate.because,
             )
-        refused.append(f"{candidate.link.name} ({candidate.because}) has no usable {_families(lacking)} address")
+        refused.append(f"{candidate.link.name} has no usable {_families(lacking)} address")
     raise NoUnderlay(_message(refused, seen))
 
 
@@ -166,9 +166,7 @@ def _matching(pattern: str, seen: Surroundings, refused: list[str]) -> Iterator[
         refused.append(f"no address and no name of an interface matches {pattern}")
 
 
-def _reaching(
-    addresses: Sequence[Address], seen: Surroundings, refused: list[str]
-) -> Iterator[_Candidate]:
+def _reaching(addresses: Sequence[Address], seen: Surroundings, refused: list[str]) -> Iterator[_Candidate]:
     """The interface by which the kernel would reach each --iface-can-reach, with the source address it would take."""
     by_index = {link.index: link for link in seen.links}
     for address in addresses:
@@ -265,4 +263,5 @@ def _message(refused: Sequence[str], seen: Surroundings) -> str:
         advice = (
             "no interface has an address by which others could reach it: configure one first (ip address add)"
         )
-    return f"no interface for the traffic to the other nodes: {'; '.join(refused)}; {advice}"
+    reasons = "; ".join(dict.fromkeys(refused))
+    return f"no interface for the traffic to the other nodes: {reasons}; {advice}"

@@ -21,10 +21,11 @@ class Api:
         self._methods: dict[tuple[str, str], ApiMethod] = {
             (one.verb, one.path): one for one in reversed(methods)
         }
-        self._server = HttpServer(path, self.handle)
+        self._path = path
+        self._server = HttpServer(self.handle)
 
     async def start(self) -> None:
-        await self._server.start()
+        await self._server.start_unix(self._path)
 
     def close(self) -> None:
         self._server.close()

@@ -12,19 +12,15 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Sequence
 
 import msgspec
 
-from tulle import __version__
 from tulle.config.daemon import DaemonConfig
-from tulle.contracts.backend import Advertisement, Backend, Family, JsonObject, Peer, Report, Underlay
-from tulle.contracts.specs import ApiMethod
+from tulle.contracts.backend import Advertisement, Backend, Family, Problem, Underlay
 from tulle.contracts.store import Store
 from tulle.contracts.subnet import Claim
-from tulle.files import write_atomically
-from tulle.kernel import sysctl
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink import Netlink
 from tulle.kernel.state import Wanted, cover
@@ -36,10 +32,16 @@ from tulle.node.components import Components
 from tulle.node.context import Context, NoDataPlane
 from tulle.node.dataplane import UserSpace
 from tulle.node.down import remove_all
+from tulle.node.footprint import Footprint
+from tulle.node.health import HealthServer
 from tulle.node.keeper import Keeper
+from tulle.node.methods import methods
+from tulle.node.metrics import Metrics
 from tulle.node.network import Network, check_network
 from tulle.node.notify import ServiceManager
-from tulle.node.rundir import Record, RunDir
+from tulle.node.rundir import RunDir
+from tulle.node.state import NodeState
+from tulle.node.storewatch import StoreWatch
 from tulle.plugins import Plugins
 from tulle.store.clock import SystemClock
 from tulle.tasks import first_to_end
@@ -47,7 +49,7 @@ from tulle.tasks import first_to_end
 log = logging.getLogger("tulle.node")
 
 CHECK_S = 30.0
-"""How often files and sysctls are looked at: nothing tells of their changes."""
+"""How often files, sysctls and the underlay are looked at where nothing tells of their changes."""
 START_RETRY_S = 2.0
 SAY_S = 2.0
 """How often the service manager hears how it goes, at least."""
@@ -59,36 +61,38 @@ class Daemon:
     def __init__(self, config: DaemonConfig, plugins: Plugins, store: Store) -> None:
         self._config = config
         self._plugins = plugins
-        self._store = store
-        self._run_dir = RunDir(config.run_dir)
         self._netlink = Netlink()
-        self._keeper = Keeper(self._netlink)
-        self._stopping = asyncio.Event()
-        self._work: asyncio.Task[None] | None = None
-        self._leases: LeaseManager | None = None
-        self._record: Record | None = None
-        self._network: Network | None = None
-        self._underlay: Underlay | None = None
-        self._context: Context | None = None
-        self._dataplane: UserSpace | None = None
-        self._backend: Backend | None = None
-        self._advertisement = Advertisement(type="")
-        self._report = Report()
-        self._components = Components(plugins)
-        self._peers: Sequence[Peer] = ()
+        self._node = NodeState(
+            config=config,
+            store=store,
+            store_watch=StoreWatch(store),
+            run_dir=RunDir(config.run_dir),
+            keeper=Keeper(self._netlink),
+            components=Components(plugins),
+        )
+        self._metrics = Metrics(lambda: status.snapshot(self._node))
         self._service = ServiceManager()
-        self._doing = "starting"
+        self._advertisement = Advertisement(type="")
+        self._footprint: Footprint | None = None
+        self._stopping = asyncio.Event()
+        self._network_changed = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
         self._removing = False
-        self._node_id = ""
 
     async def run(self) -> None:
         """Raises AlreadyRunning, IdentityError, ConfigError, PluginError, NoUnderlay, and what the leases raise."""
-        self._run_dir.take()
-        self._node_id = identity.node_id(self._config.state_dir)
-        api = Api(self._run_dir.api_socket, self._methods())
+        node = self._node
+        node.run_dir.take()
+        node_id = identity.node_id(self._config.state_dir)
+        self._footprint = Footprint(self._config, node.run_dir, node_id)
+        added = [one for _, one in self._plugins.collect("tulle_api_methods")]
+        api = Api(node.run_dir.api_socket, [*methods(node, self._remove), *added])
         await api.start()
+        health = HealthServer(self._metrics, node.not_ready)
+        if self._config.healthz_port:
+            await health.start(str(self._config.healthz_ip), self._config.healthz_port)
         stopping = asyncio.create_task(self._stopping.wait())
-        self._work = asyncio.create_task(self._life(), name="node")
+        self._work = asyncio.create_task(self._life(node_id), name="node")
         try:
             await asyncio.wait({stopping, self._work}, return_when=asyncio.FIRST_COMPLETED)
             if self._removing:
@@ -99,9 +103,10 @@ class Daemon:
             self._service.stopping()
             stopping.cancel()
             await self._end_work()
+            health.close()
             api.close()
             self._netlink.close()
-            await self._store.close()
+            await node.store.close()
 
     def stop(self) -> None:
         """End tulled; packets go on."""
@@ -112,54 +117,84 @@ class Daemon:
             self._work.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._work
-        if self._dataplane is not None:
-            await self._dataplane.stop()
+        if self._node.dataplane is not None:
+            await self._node.dataplane.stop()
         if not self._removing:
-            await self._components.stop(remove=False)
+            await self._node.components.stop(remove=False)
+
+    async def _remove(self, release: bool) -> list[str]:
+        """`tulle down`: everything but lease and state directory; with `release` the lease too. Then tulled ends."""
+        node = self._node
+        released = []
+        if release and node.leases is not None:
+            await node.leases.release()
+            released = [f"lease of {self._config.node_name}: released"]
+        self._removing = True
+        log.info("down asked for")
+        await self._end_work()
+        await node.components.stop(remove=True)
+        if node.backend is not None:
+            await node.backend.stop(True)
+        if node.dataplane is not None:
+            node.dataplane.close()
+        lines = released + await remove_all(node.run_dir)
+        asyncio.get_running_loop().call_later(0.1, self.stop)
+        return lines
 
     # --- the order of things ----------------------------------------------------------------------------------
 
-    async def _life(self) -> None:
-        monitor = Monitor(self._keeper.wake)
-        leases = self._leases = LeaseManager(
-            self._store,
+    async def _life(self, node_id: str) -> None:
+        monitor = Monitor(self._kernel_changed)
+        leases = self._node.leases = LeaseManager(
+            self._node.store,
             self._config.prefix,
             node=self._config.node_name,
-            node_id=self._node_id,
+            node_id=node_id,
             boot_id=identity.boot_id(),
             renew_margin_s=int(self._config.renew_margin_s),
             clock=SystemClock(),
             rng=random.Random(),
         )
         try:
-            await first_to_end(leases.run(), self._steps(leases), self._tell_service_manager())
+            await first_to_end(
+                leases.run(), self._steps(leases), self._node.store_watch.run(), self._tell_service_manager()
+            )
         finally:
             monitor.close()
 
+    def _kernel_changed(self) -> None:
+        self._node.keeper.wake()
+        self._network_changed.set()
+
     async def _steps(self, leases: LeaseManager) -> None:
-        self._doing = "waiting for the network config"
-        network = self._network = check_network(await leases.network_config(), self._plugins)
+        node = self._node
+        node.doing = "waiting for the network config"
+        network = node.network = check_network(await leases.network_config(), self._plugins)
         for warning in network.warnings:
             log.warning("config-warning %s", warning)
-        await self._prepare(network)
-        await self._acquire(network, leases)
-        await self._start_backend()
-        await first_to_end(self._follow_peers(leases), self._keeper.run(), self._look_after_files())
-
-    async def _prepare(self, network: Network) -> None:
-        """The underlay, and the backend before there is a lease."""
-        self._doing = "looking for the underlay"
-        families = tuple(family.family for family in network.config.families)
-        underlay = self._underlay = await self._find_underlay(families)
+        node.doing = "looking for the underlay"
+        underlay = node.underlay = await self._find_underlay(network)
         log.info("underlay link=%s mtu=%d because=%r", underlay.link, underlay.mtu, underlay.chosen_because)
-        self._backend = self._plugins.make(
-            network.backend, *(() if network.options is None else (network.options,))
+        arguments = () if network.options is None else (network.options,)
+        backend: Backend = self._plugins.make(network.backend, *arguments)
+        node.backend = backend
+        node.doing = "getting a subnet"
+        context = node.context = await self._acquire(network, underlay, backend, leases)
+        node.doing = "starting the backend"
+        await self._start_backend(network, backend, context)
+        await node.components.start(network, context, node.run_dir.path)
+        await first_to_end(
+            self._follow_peers(leases, backend, context),
+            self._follow_underlay(network, backend, context, leases),
+            node.keeper.run(),
+            self._look_after_files(),
         )
 
-    async def _find_underlay(self, families: Sequence[Family]) -> Underlay:
+    async def _find_underlay(self, network: Network) -> Underlay:
         """An interface with the cluster's families; where there is none, IPv4 pods may travel over IPv6 and the other
         way round."""
         config = self._config
+        families: Sequence[Family] = [family.family for family in network.config.families]
         seen = await self._netlink.surroundings(config.can_reach)
         wish = Wish(config.interfaces, config.interface_patterns, config.can_reach)
         try:
@@ -169,219 +204,136 @@ class Daemon:
                 return choose(wish, config.public, (), seen)
             raise error
 
-    async def _acquire(self, network: Network, leases: LeaseManager) -> None:
-        assert self._backend is not None
-        assert self._underlay is not None
-        self._doing = "getting a subnet"
-        # The data plane needs our prefixes, which the lease brings; `advertise` has no use for it.
-        keeping = Context(
+    async def _acquire(
+        self, network: Network, underlay: Underlay, backend: Backend, leases: LeaseManager
+    ) -> Context:
+        """The lease. The data plane needs its prefixes; `advertise` comes before and has no use for either."""
+        before = Context(
             node=self._config.node_name,
-            underlay=self._underlay,
+            underlay=underlay,
             networks=network.config.networks,
             state_dir=self._config.state_dir,
             dataplane=NoDataPlane(),
             on_publish=self._publish,
         )
-        self._advertisement = await self._backend.advertise(keeping)
+        self._advertisement = await backend.advertise(before)
         prefixes = await leases.acquire(self._claim())
-        log.info("subnet %s", " ".join(map(str, prefixes)))
-        self._dataplane = UserSpace(
-            run_dir=self._run_dir,
-            keeper=self._keeper,
+        self._node.dataplane = UserSpace(
+            run_dir=self._node.run_dir,
+            keeper=self._node.keeper,
             plugins=self._plugins,
             engine=self._config.engine,
             local_prefixes=prefixes,
         )
-        self._context = msgspec.structs.replace(keeping, prefixes=prefixes, dataplane=self._dataplane)
+        return msgspec.structs.replace(before, prefixes=prefixes, dataplane=self._node.dataplane)
 
     def _claim(self) -> Claim:
-        assert self._underlay is not None
+        assert self._node.underlay is not None
         return Claim(
             node=self._config.node_name,
-            public=dict(self._underlay.public),
+            public=dict(self._node.underlay.public),
             advertisement=self._advertisement,
             previous=subnet_env.previous_subnets(self._config.subnet_file),
         )
 
     async def _publish(self, advertisement: Advertisement) -> None:
         self._advertisement = advertisement
-        if self._leases is not None:
-            await self._leases.update(self._claim())
+        if self._node.leases is not None:
+            await self._node.leases.update(self._claim())
 
-    async def _start_backend(self) -> None:
-        """The record first, so that a crash in the middle leaves nothing that `tulle down` does not know."""
-        assert self._network is not None
-        assert self._context is not None
-        assert self._backend is not None
-        self._doing = "starting the backend"
-        self._write_record()
-        self._set_sysctls()
-        self._keeper.want("node", Wanted(routes=tuple(cover(one) for one in self._context.networks)))
+    async def _start_backend(self, network: Network, backend: Backend, context: Context) -> None:
+        """Tried until it works: what is in the way (a port in use) may go."""
+        assert self._footprint is not None
+        self._footprint.write_record()
+        self._set_sysctls(network, context)
+        self._node.keeper.want("node", Wanted(routes=tuple(cover(one) for one in context.networks)))
         said = ""
         while True:
             try:
-                await self._backend.start(self._context)
+                await backend.start(context)
                 break
             except (OSError, TimeoutError) as error:
                 if str(error) != said:
                     said = str(error)
                     log.error("backend-start-failed error=%s (tried again every %.0f s)", said, START_RETRY_S)
-                self._doing = f"starting the backend: {said}"
+                self._node.doing = f"starting the backend: {said}"
                 await asyncio.sleep(START_RETRY_S)
-        await self._keeper.settle()
-        await self._components.start(self._network, self._context, self._run_dir.path)
+        await self._node.keeper.settle()
 
-    async def _follow_peers(self, leases: LeaseManager) -> None:
+    # --- what goes on ---------------------------------------------------------------------------------------------
+
+    async def _follow_peers(self, leases: LeaseManager, backend: Backend, context: Context) -> None:
         """Carry every set of peers; with the first the node is ready and subnet.env is written."""
-        assert self._backend is not None
+        node = self._node
         async for peers in leases.peers():
-            self._peers = peers
-            self._report = await self._backend.reconcile(peers)
-            await self._components.reconcile(peers)
-            for line in self._report.changed:
+            begun = time.perf_counter()
+            node.peers = peers
+            node.report = await backend.reconcile(peers)
+            await node.components.reconcile(peers)
+            self._metrics.reconciled(time.perf_counter() - begun)
+            for line in node.report.changed:
                 log.info("backend-changed %s", line)
-            if self._doing:
-                self._doing = ""
-                self._write_subnet_file()
+            if node.doing:
+                node.doing = ""
+                self._write_subnet_file(backend, context)
                 self._service.ready()
-                log.info("ready peers=%d mtu=%d", len(peers), self._backend.mtu())
+                log.info("ready peers=%d mtu=%d", len(peers), backend.mtu())
 
-    # --- what tulled keeps in files and sysctls -----------------------------------------------------------------
+    async def _follow_underlay(
+        self, network: Network, backend: Backend, context: Context, leases: LeaseManager
+    ) -> None:
+        """When our address, interface or its MTU changes: the backend learns it, then the other nodes do."""
+        node = self._node
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await self._network_changed.wait()
+            self._network_changed.clear()
+            try:
+                underlay = await self._find_underlay(network)
+                node.underlay_problem = None
+                if underlay == node.underlay:
+                    continue
+                log.info(
+                    "underlay-changed link=%s mtu=%d to=%s", underlay.link, underlay.mtu, _told(underlay)
+                )
+                told = None if node.underlay is None else node.underlay.public
+                node.underlay = context.underlay = underlay
+                await backend.start(context)
+                node.report = await backend.reconcile(node.peers)
+                if underlay.public != told:
+                    await leases.update(self._claim())
+                if not node.doing:
+                    self._write_subnet_file(backend, context)
+            except (NoUnderlay, OSError, TimeoutError) as error:
+                if node.underlay_problem is None:
+                    log.warning("underlay-lost error=%s (the last one stays in use)", error)
+                node.underlay_problem = Problem("underlay-lost", "underlay", str(error))
 
-    def _write_record(self) -> None:
-        """Keeps what an earlier run remembered of sysctls and files."""
-        old = self._run_dir.record()
-        self._record = Record(
-            node=self._config.node_name,
-            node_id=self._node_id,
-            state_dir=str(self._config.state_dir),
-            store=self._config.store,
-            store_prefix=self._config.prefix,
-            store_settings={
-                name: value
-                for name, value in self._config.store_settings.items()
-                if value is not None and name not in self._config.secrets
-            },
-            subnet_file=str(self._config.subnet_file),
-            subnet_file_text=old.subnet_file_text if old is not None else "",
-            sysctls=old.sysctls if old is not None else {},
-        )
-        self._run_dir.write_record(self._record)
+    def _set_sysctls(self, network: Network, context: Context) -> None:
+        assert self._footprint is not None
+        families = [family.family for family in network.config.families]
+        self._footprint.set_sysctls(families, context.underlay.link)
 
-    def _set_sysctls(self) -> None:
-        assert self._network is not None
-        assert self._underlay is not None
-        assert self._record is not None
-        families = [family.family for family in self._network.config.families]
-        applied = sysctl.apply(sysctl.forwarding(families, self._underlay.link), self._record.sysctls)
-        for line in applied.changed:
-            log.info("sysctl-set %s", line)
-        for problem in applied.problems:
-            log.warning("sysctl-problem %s", problem.message)
-        if applied.remembered != self._record.sysctls:
-            self._record.sysctls = dict(applied.remembered)
-            self._run_dir.write_record(self._record)
-
-    def _write_subnet_file(self) -> None:
-        """Only where it differs: CNI plugins read it at any time."""
-        assert self._context is not None
-        assert self._backend is not None
-        assert self._record is not None
-        text = subnet_env.render(
-            self._context.networks, self._context.prefixes, self._backend.mtu(), ip_masq=False
-        )
-        path = self._config.subnet_file
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            if path.read_text() == text == self._record.subnet_file_text:
-                return
-        self._record.subnet_file_text = text
-        self._run_dir.write_record(self._record)
-        try:
-            write_atomically(path, text.encode(), mode=0o644)
-        except OSError as error:
-            log.error(
-                "subnet-file-failed file=%s error=%s (tried again in %.0f s)", path, error.strerror, CHECK_S
-            )
+    def _write_subnet_file(self, backend: Backend, context: Context) -> None:
+        assert self._footprint is not None
+        self._footprint.write_subnet_file(context.networks, context.prefixes, backend.mtu())
 
     async def _look_after_files(self) -> None:
+        node = self._node
         while True:
             await asyncio.sleep(CHECK_S)
-            self._set_sysctls()
-            if not self._doing:
-                self._write_subnet_file()
+            if node.network and node.context and node.backend and not node.doing:
+                self._set_sysctls(node.network, node.context)
+                self._write_subnet_file(node.backend, node.context)
 
     async def _tell_service_manager(self) -> None:
         """Signs of life from the loop that does the work: a loop that hangs gives none."""
         while True:
-            self._service.status("; ".join(self._not_ready()) or f"ready, {len(self._peers)} peers")
+            self._service.status("; ".join(self._node.not_ready()) or f"ready, {len(self._node.peers)} peers")
             self._service.alive()
             await asyncio.sleep(min(self._service.watchdog_s or SAY_S, SAY_S))
 
-    # --- the local API --------------------------------------------------------------------------------------------
 
-    def _methods(self) -> list[ApiMethod]:
-        own = [
-            ApiMethod(
-                verb="GET",
-                path="status",
-                handler=self._status,
-                summary="What this node does and what is wrong.",
-            ),
-            ApiMethod(
-                verb="GET", path="store", handler=self._store_settings, summary="How to reach the store."
-            ),
-            ApiMethod(verb="POST", path="down", handler=self._down, summary="Take everything away and end."),
-        ]
-        return own + [one for _, one in self._plugins.collect("tulle_api_methods")]
-
-    async def _store_settings(self, query: Mapping[str, str], body: Mapping[str, Any]) -> JsonObject:
-        """With secrets: whoever may ask this is root and could read them anyway."""
-        return {
-            "store": self._config.store,
-            "settings": self._config.store_settings,
-            "prefix": self._config.prefix,
-        }
-
-    async def _down(self, query: Mapping[str, str], body: Mapping[str, Any]) -> JsonObject:
-        released = []
-        if body.get("release") and self._leases is not None:
-            await self._leases.release()
-            released = [f"lease of {self._config.node_name}: released"]
-        self._removing = True
-        log.info("down asked for")
-        await self._end_work()
-        await self._components.stop(remove=True)
-        if self._backend is not None:
-            await self._backend.stop(True)
-        if self._dataplane is not None:
-            self._dataplane.close()
-        lines = released + await remove_all(self._run_dir)
-        asyncio.get_running_loop().call_later(0.1, self.stop)
-        return {"removed": lines}
-
-    async def _status(self, query: Mapping[str, str], body: Mapping[str, Any]) -> JsonObject:
-        return {
-            "node": self._config.node_name,
-            "version": __version__,
-            "ready": not self._not_ready(),
-            "not_ready_because": self._not_ready(),
-            "store": status.store(self._store, self._config, self._leases),
-            "networks": [str(one) for one in (self._network.config.networks if self._network else ())],
-            "subnets": [str(one) for one in (self._context.prefixes if self._context else ())],
-            "underlay": status.underlay(self._underlay),
-            "backend": status.backend(
-                self._network, self._backend if self._context and not self._doing else None
-            ),
-            "dataplane": self._dataplane.status() if self._dataplane else {},
-            "components": self._components.status(),
-            "peers": [status.peer(one) for one in self._peers],
-            "problems": [
-                msgspec.to_builtins(one) for one in (*self._report.problems, *self._keeper.problems)
-            ],
-            "mended": [msgspec.to_builtins(one) for one in self._keeper.mends],
-        }
-
-    def _not_ready(self) -> list[str]:
-        if self._doing:
-            return [self._doing]
-        return (self._dataplane.ready() if self._dataplane is not None else []) + self._components.ready()
+def _told(underlay: Underlay) -> str:
+    return ", ".join(map(str, underlay.public.values()))

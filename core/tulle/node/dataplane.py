@@ -27,6 +27,7 @@ from tulle.contracts.encapsulation import EncapsulationRef
 from tulle.contracts.engine import Local
 from tulle.contracts.specs import EncapsulationSpec, EngineSpec
 from tulle.forward import messages
+from tulle.kernel import sysctl
 from tulle.kernel.state import ALIAS, Wanted, WantedAddress, WantedLink, WantedRoute
 from tulle.kernel.tun import Tun, adopt, open_tun
 from tulle.kernel.udp import open_udp
@@ -239,6 +240,8 @@ class UserSpace:
         if self._tun is None:
             self._tun = open_tun(name)
             lines.append(f"{name}: opened")
+        for problem in sysctl.apply(sysctl.own_icmp_errors(name), {}).problems:
+            log.warning("icmp-errors-lost %s: pods are not told of unreachable addresses", problem.subject)
         wanted = {f"udp:{one.family}:{one.port}": one for one in self._wanted.listen}
         for key in [key for key in self._sockets if key not in wanted]:
             self._sockets.pop(key).close()

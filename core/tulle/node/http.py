@@ -1,4 +1,4 @@
-"""HTTP/1.1 with JSON over a Unix socket: the server's side, on h11. Knows nothing of tulle's methods.
+"""HTTP/1.1 with JSON over a Unix socket, or TCP: the server's side, on h11. Knows nothing of tulle's methods.
 
 Who may speak is decided by the kernel's word on who connected (SO_PEERCRED): root, or the user that tulled runs as.
 One request a connection; requests and answers are small.
@@ -51,20 +51,29 @@ class Request(msgspec.Struct, frozen=True):
 Handle = Callable[[Request], Awaitable[Any]]
 
 
-class HttpServer:
-    """`start` makes the socket (0600) and serves until `close`."""
+class Answer(msgspec.Struct, frozen=True):
+    """What a method returns that is not 200 with JSON."""
 
-    def __init__(self, path: Path, handle: Handle) -> None:
-        self._path = path
+    status: int
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+class HttpServer:
+    """Serves until `close`. On a Unix socket (0600) only root and our own user may speak."""
+
+    def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
-        self._path.unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        sock.bind(str(self._path))
-        self._path.chmod(0o600)
-        self._server = await asyncio.start_unix_server(self._serve, sock=sock)
+    async def start_unix(self, path: Path) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, sock=_bound(path))
+
+    async def start_tcp(self, host: str, port: int) -> int:
+        """Returns the port (0 asks for any). Raises OSError."""
+        self._server = await asyncio.start_server(self._serve, host, port, reuse_address=True)
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
 
     def close(self) -> None:
         if self._server is not None:
@@ -73,16 +82,15 @@ class HttpServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER)
         try:
-            status, answer = await self._answer(connection, reader, writer)
-            body = msgspec.json.encode(answer)
+            answer = await self._answer(connection, reader, writer)
             headers = [
-                ("Content-Type", "application/json"),
-                ("Content-Length", str(len(body))),
+                ("Content-Type", answer.content_type),
+                ("Content-Length", str(len(answer.body))),
                 ("Connection", "close"),
             ]
             for event in (
-                h11.Response(status_code=status, headers=headers),
-                h11.Data(data=body),
+                h11.Response(status_code=answer.status, headers=headers),
+                h11.Data(data=answer.body),
                 h11.EndOfMessage(),
             ):
                 writer.write(connection.send(event) or b"")
@@ -96,24 +104,41 @@ class HttpServer:
 
     async def _answer(
         self, connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[int, Any]:
+    ) -> Answer:
         try:
             _check_peer(writer)
             request = await _read_in_time(connection, reader)
-            return 200, await self._handle(request)
+            found = await self._handle(request)
+            return found if isinstance(found, Answer) else _json(200, found)
         except HttpError as error:
-            return error.status, {"error": str(error)}
+            return _json(error.status, {"error": str(error)})
         except h11.RemoteProtocolError as error:
-            return 400, {"error": f"not HTTP: {error}"}
+            return _json(400, {"error": f"not HTTP: {error}"})
         except _HungUp:
             raise
         except Exception:
             log.exception("api-method-failed")
-            return 500, {"error": "this failed inside tulled; its log says more"}
+            return _json(500, {"error": "this failed inside tulled; its log says more"})
+
+
+def _bound(path: Path) -> socket.socket:
+    """A socket of an earlier tulled is replaced: the run directory's lock says that it is gone."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock.bind(str(path))
+    path.chmod(0o600)
+    return sock
+
+
+def _json(status: int, value: Any) -> Answer:
+    return Answer(status, msgspec.json.encode(value), "application/json")
 
 
 def _check_peer(writer: asyncio.StreamWriter) -> None:
+    """Who may speak on a Unix socket; over TCP only what anybody may know is served."""
     sock = writer.get_extra_info("socket")
+    if sock.family != socket.AF_UNIX:
+        return
     _, uid, _ = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
     if uid not in (0, os.geteuid()):
         raise HttpError(403, f"user {uid} may not speak to tulled: use root (sudo)")

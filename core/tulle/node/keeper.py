@@ -37,6 +37,7 @@ class Keeper:
 
     def __init__(self, netlink: Netlink, *, wall: Callable[[], float] = time.time) -> None:
         self.mends: deque[Mend] = deque(maxlen=KEPT_MENDS)
+        self.mend_count = 0
         self.problems: tuple[Problem, ...] = ()
         self.before_pass: list[Callable[[], Awaitable[list[str]]]] = []
         """Called before each pass: whoever must make links first. They return lines of what they did."""
@@ -68,6 +69,7 @@ class Keeper:
             for line in lines:
                 log.info("%s %s", "kernel-mended" if mending else "kernel-set", line)
                 if mending:
+                    self.mend_count += 1
                     self.mends.append(Mend(self._wall(), line))
             for problem in report.problems:
                 if problem not in self.problems:

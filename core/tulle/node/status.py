@@ -1,25 +1,50 @@
-"""The parts of `tulle status` as JSON-ready objects. Pure: what is asked for comes in, what is said comes out."""
+"""`tulle status` as a JSON-ready object. Pure: what is asked for comes in, what is said comes out."""
 
 from __future__ import annotations
 
-from tulle.config.daemon import DaemonConfig
-from tulle.contracts.backend import Backend, JsonObject, Peer, Underlay
-from tulle.contracts.store import Store
-from tulle.lease.manager import LeaseManager
-from tulle.node.network import Network
+from typing import Any
+
+import msgspec
+
+from tulle import __version__
+from tulle.contracts.backend import JsonObject, Peer, Underlay
+from tulle.node.state import NodeState
 
 
-def store(where: Store, config: DaemonConfig, leases: LeaseManager | None) -> JsonObject:
+def snapshot(node: NodeState) -> dict[str, Any]:
+    """Everything. docs/api.md describes it."""
+    reasons = node.not_ready()
     return {
-        "name": config.store,
-        "location": where.location,
-        "single_machine": where.single_machine,
-        "by_default": config.store_default,
-        **({"state": "not asked yet"} if leases is None else leases.status()),
+        "node": node.config.node_name,
+        "version": __version__,
+        "ready": not reasons,
+        "not_ready_because": reasons,
+        "store": _store(node),
+        "networks": [str(one) for one in (node.network.config.networks if node.network else ())],
+        "subnets": [str(one) for one in (node.context.prefixes if node.context else ())],
+        "underlay": _underlay(node.underlay),
+        "backend": _backend(node),
+        "dataplane": node.dataplane.status() if node.dataplane else {},
+        "components": node.components.status(),
+        "peers": [_peer(one) for one in node.peers],
+        "problems": [msgspec.to_builtins(one) for one in node.problems()],
+        "mended": [msgspec.to_builtins(one) for one in node.keeper.mends],
+        "mends": node.keeper.mend_count,
     }
 
 
-def underlay(found: Underlay | None) -> JsonObject:
+def _store(node: NodeState) -> JsonObject:
+    return {
+        "name": node.config.store,
+        "location": node.store.location,
+        "single_machine": node.store.single_machine,
+        "by_default": node.config.store_default,
+        **({} if node.leases is None else node.leases.status()),
+        **node.store_watch.status(),
+    }
+
+
+def _underlay(found: Underlay | None) -> JsonObject:
     if found is None:
         return {}
     return {
@@ -31,14 +56,15 @@ def underlay(found: Underlay | None) -> JsonObject:
     }
 
 
-def backend(network: Network | None, started: Backend | None) -> JsonObject:
+def _backend(node: NodeState) -> JsonObject:
     """The type as soon as the network config is known, the rest once it has started."""
-    if network is None:
+    if node.network is None:
         return {}
-    return {"type": network.backend.name, **(started.status() if started is not None else {})}
+    started = node.backend is not None and not node.doing
+    return {"type": node.network.backend.name, **(node.backend.status() if node.backend and started else {})}
 
 
-def peer(one: Peer) -> JsonObject:
+def _peer(one: Peer) -> JsonObject:
     return {
         "key": one.key,
         "node": one.node,

@@ -9,6 +9,7 @@ import pytest
 from tulle.config.daemon import CORE_OPTIONS, DaemonConfig, daemon_config, daemon_options
 from tulle.config.errors import ConfigError
 from tulle.config.flags import parse_flags
+from tulle.config.inactive import INACTIVE_OPTIONS
 from tulle.contracts.specs import OptionSpec, StoreSpec
 
 FAR = StoreSpec(
@@ -49,6 +50,8 @@ def test_without_flags_all_is_as_documented() -> None:
         store_settings={"near-file": "/var/lib/tulle/store"},
         store_default=True,
         interfaces=(),
+        interface_patterns=(),
+        can_reach=(),
         public={},
         subnet_file=Path("/run/flannel/subnet.env"),
         state_dir=Path("/var/lib/tulle"),
@@ -56,6 +59,10 @@ def test_without_flags_all_is_as_documented() -> None:
         engine="auto",
         verbosity=0,
         renew_margin_s=3600.0,
+        healthz_ip=ip_address("0.0.0.0"),
+        healthz_port=0,
+        log_format="text",
+        inactive={},
         options={"ip-masq": False, "socket": "/run/tulle/x.sock"},
         secrets=frozenset({"far-password"}),
     )
@@ -75,7 +82,18 @@ def test_every_flag_arrives() -> None:
         "--run-dir=/r",
         "--engine=native",
         "--ip-masq",
+        "--iface-regex=^eth{1,2}$",
+        "--iface-regex=10",
+        "--iface-can-reach=192.0.2.9,2001:db8::9",
+        "--healthz-ip=::1",
+        "--healthz-port=10254",
+        "--log-format=json",
+        "--vmodule=main=2",
     )
+    assert config.interface_patterns == ("^eth{1,2}$", "10")
+    assert config.can_reach == (ip_address("192.0.2.9"), ip_address("2001:db8::9"))
+    assert (config.healthz_ip, config.healthz_port, config.log_format) == (ip_address("::1"), 10254, "json")
+    assert list(config.inactive) == ["vmodule"]
     assert config.interfaces == ("eth0", "192.0.2.1", "fd00::1")
     assert config.public == {4: ip_address("192.0.2.7"), 6: ip_address("2001:db8::7")}
     assert (config.subnet_file, config.state_dir, config.run_dir) == (Path("/s"), Path("/state"), Path("/r"))
@@ -152,6 +170,15 @@ def test_the_prefix_gets_one_slash_before_it_and_none_behind(prefix: str) -> Non
         (["--store=zzz"], "give one of: far, near"),
         (["--iface=a/b"], '--iface: "a/b" is not the name or address of an interface'),
         (["--iface=longer-than-15-characters"], "is not the name or address of an interface"),
+        (["--iface-regex=eth[0"], '--iface-regex: "eth[0" is not a regular expression (unterminated'),
+        (["--iface-regex=a{9999999999999}"], "--iface-regex: "),
+        (["--iface-can-reach=example.org"], '"example.org" is not an address to reach; give the address of'),
+        (["--iface-can-reach=::"], "is not an address to reach"),
+        (["--healthz-ip=localhost"], '--healthz-ip: "localhost" is not an address to listen at'),
+        (["--healthz-port=65536"], "--healthz-port: 65536 is not a port; give 1 to 65535, or 0"),
+        (["--healthz-port=-1"], "--healthz-port: -1 is not a port"),
+        (["--log-format=xml"], '--log-format: "xml" is not a form of log lines; give text or json'),
+        (["--kube-subnet-mgr"], "--kube-subnet-mgr: true asks for subnets from Kubernetes, and this tulle has no"),
         (["--engine=Turbo!"], '--engine: "Turbo!" is not an engine'),
         (["--state-dir="], '--state-dir: "" is not a path; give a path such as /var/lib/tulle'),
         (["--run-dir=a\0b"], "--run-dir: "),
@@ -183,6 +210,12 @@ def test_a_value_from_the_environment_is_named_by_its_variable() -> None:
         daemon_config(parsed, STORES, hostname="h")
 
 
+def test_a_value_from_the_file_is_named_by_file_and_key() -> None:
+    parsed = parse_flags(daemon_options(STORES), [], {}, {"public-ip": "x"}, file_name="/etc/t.toml")
+    with pytest.raises(ConfigError, match=r'/etc/t\.toml: public-ip: "x" is not an IPv4 address'):
+        daemon_config(parsed, STORES, hostname="h")
+
+
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         settings("--store=zzz", "--node-name=a/b", "--public-ip=x", "-v=-1", "--iface=a b,c d")
@@ -211,13 +244,22 @@ def test_without_an_embedded_store_one_must_be_chosen() -> None:
 
 def test_two_plugins_may_share_a_flag_only_when_they_agree() -> None:
     again = OptionSpec(name="far-endpoints", kind="list", flannel=True)
-    assert len(daemon_options(STORES, [again])) == len(CORE_OPTIONS) + 3
+    assert len(daemon_options(STORES, [again])) == len(CORE_OPTIONS) + 3 + len(INACTIVE_OPTIONS)
     with pytest.raises(ValueError, match="--far-endpoints"):
         daemon_options(STORES, [OptionSpec(name="far-endpoints")])
 
 
+def test_a_plugin_that_brings_the_kubernetes_manager_may_be_asked_for_it() -> None:
+    manager = OptionSpec(name="kube-subnet-mgr", kind="bool", flannel=True)
+    parsed = parse_flags(daemon_options(STORES, [manager]), ["--kube-subnet-mgr"], {})
+    config = daemon_config(parsed, STORES, hostname="h")
+    assert (config.options["kube-subnet-mgr"], config.inactive) == (True, {})
+
+
 def test_no_dump_shows_a_secret() -> None:
-    config = settings("--store=far", "--far-password=hunter2", "--public-ip=192.0.2.7")
+    config = settings(
+        "--store=far", "--far-password=hunter2", "--public-ip=192.0.2.7", "--iface-can-reach=::1"
+    )
     assert config.store_settings["far-password"] == "hunter2"
     for dump in (repr(config), str(config), repr(list(config.__rich_repr__())), json.dumps(config.shown())):
         assert "hunter2" not in dump

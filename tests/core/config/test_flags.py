@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tulle.config.errors import ConfigError
-from tulle.config.flags import help_text, parse_flags
+from tulle.config.flags import parse_flags, peek
 from tulle.contracts.specs import OptionSpec
 
 OPTIONS = (
@@ -192,13 +192,65 @@ def test_help_and_version_are_recognised(argv: list[str], asked: str | None) -> 
     assert parsed.values["state-dir"] == "/var/lib/tulle"
 
 
-def test_the_help_names_every_option_with_its_default() -> None:
-    text = help_text(OPTIONS, "tulled", "Joins pods.")
-    assert text.startswith("Usage: tulled [flags]\nJoins pods.\n")
-    assert "  --state-dir text\n        what outlives a reboot (default /var/lib/tulle)\n" in text
-    assert "  --ip-masq\n" in text
-    assert "  --version\n" in text
-    assert all(f"  --{option.name}" in text for option in OPTIONS)
+def test_repeatable_texts_keep_their_commas() -> None:
+    options = [OptionSpec(name="pattern", kind="texts", flannel=True)]
+    found = parse_flags(options, ["--pattern=a{1,2}", "-pattern", "b", "--pattern="], {})
+    assert found.values["pattern"] == ("a{1,2}", "b")
+    found = parse_flags(options, [], {"FLANNELD_PATTERN": "a{1,2}"})
+    assert found.values["pattern"] == ("a{1,2}",)
+    assert parse_flags(options, [], {}, {"pattern": ["a", "b"]}).values["pattern"] == ("a", "b")
+    assert parse_flags(options, [], {}, {"pattern": "a,b"}).values["pattern"] == ("a,b",)
+    assert parse_flags(options, [], {}).values["pattern"] == ()
+    with pytest.raises(ConfigError, match="file: pattern: 1 is not text, or a list of texts"):
+        parse_flags(options, [], {}, {"pattern": 1})
+
+
+def test_a_named_file_is_named_in_messages_and_sources() -> None:
+    parsed = parse_flags(OPTIONS, [], {}, {"v": 1}, file_name="/etc/t.toml")
+    assert parsed.sources["v"] == "file /etc/t.toml"
+    with pytest.raises(ConfigError, match=r"  /etc/t\.toml: vv: is not a setting; give v, if you meant that"):
+        parse_flags(OPTIONS, [], {}, {"vv": 1}, file_name="/etc/t.toml")
+
+
+@pytest.mark.parametrize(
+    ("argv", "check"),
+    [
+        (["--check"], "text"),
+        (["-check=text"], "text"),
+        (["--check=true", "-v=1"], "text"),
+        (["--check=json"], "json"),
+        (["--check=json", "--check=false"], None),
+        ([], None),
+    ],
+)
+def test_a_check_can_be_asked_for_in_two_forms(argv: list[str], check: str | None) -> None:
+    assert parse_flags(OPTIONS, argv, {}).check == check
+
+
+def test_a_check_in_no_known_form_is_a_problem() -> None:
+    assert problems("--check=yaml") == ['--check: "yaml" is no form to print in; give text or json']
+
+
+def test_inactive_options_are_told_where_they_are_given() -> None:
+    options = [*OPTIONS, OptionSpec(name="a", inactive="part"), OptionSpec(name="b", inactive="part", default="x")]
+    parsed = parse_flags(options, ["--a=1", "-v=1"], {})
+    assert (parsed.inactive, parsed.without_effect) == ({"a": "part"}, {"a", "b"})
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "wanted"),
+    [
+        (["--nope", "x", "--node-name=n", "--v=wrong"], {"TULLED_NODE_NAME": "m"}, "n"),
+        (["--nope"], {"TULLED_NODE_NAME": "m"}, "m"),
+        (["--node-name="], {"TULLED_NODE_NAME": "m"}, ""),
+        ([], {}, None),
+        (["--node-name"], {}, None),
+    ],
+)
+def test_one_value_can_be_had_before_the_rest_is_right(
+    argv: list[str], environ: dict[str, str], wanted: str | None
+) -> None:
+    assert peek(OPTIONS, argv, environ, "node-name") == wanted
 
 
 def test_a_default_that_does_not_fit_is_the_authors_mistake() -> None:

@@ -19,7 +19,7 @@ from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink import Netlink
 from tulle.kernel.state import RTPROT_TULLE, Wanted, WantedAddress, WantedLink, WantedRoute, cover
 from tulle.kernel.tun import Tun, open_tun
-from tulle.kernel.underlay import choose
+from tulle.kernel.underlay import Wish, choose
 
 pytestmark = pytest.mark.lab
 
@@ -333,9 +333,9 @@ def test_the_way_out_is_read_from_the_kernel(netns: Any, tun: Tun) -> None:
             return await kernel.surroundings()
 
     seen = netns.run(look())
-    found = choose([], {}, {4, 6}, seen)
+    found = choose(Wish(), {}, {4, 6}, seen)
     assert (found.link, found.mtu) == ("up0", 1500)
     assert found.addresses == {4: ip_address("192.168.9.2"), 6: ip_address("fd09::1")}
-    assert choose(["192.168.8.1"], {}, {4}, seen).link == "up1"
+    assert choose(Wish(("192.168.8.1",)), {}, {4}, seen).link == "up1"
     netns.ip("route replace unreachable default")
     assert netns.run(look()).ways == {}

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface
 import pytest
 
 from tulle.contracts.backend import Underlay
-from tulle.kernel.underlay import LocalAddress, LocalLink, NoUnderlay, Surroundings, WayOut, choose
+from tulle.kernel.underlay import LocalAddress, LocalLink, NoUnderlay, Surroundings, WayOut, Wish, choose
 from tulle.net.prefix import Address, Family
 
 SCOPE_LINK = 253
@@ -37,8 +37,17 @@ def pick(
     needed: tuple[Family, ...] = (4,),
     seen: Surroundings = NODE,
     public: dict[Family, Address] | None = None,
+    patterns: tuple[str, ...] = (),
+    can_reach: tuple[str, ...] = (),
 ) -> Underlay:
-    return choose(ifaces, public or {}, needed, seen)
+    wish = Wish(ifaces, patterns, tuple(ip_address(one) for one in can_reach))
+    return choose(wish, public or {}, needed, seen)
+
+
+def with_ways(**reach: int) -> Surroundings:
+    """`a192_0_2_1=2`: the way to 192.0.2.1 is the interface 2."""
+    ways = {ip_address(name[1:].replace("_", ".")): WayOut(index) for name, index in reach.items()}
+    return Surroundings(NODE.links, NODE.ways, ways)
 
 
 def test_by_default_it_is_the_way_out() -> None:
@@ -146,3 +155,87 @@ def test_every_refusal_is_told() -> None:
 def test_a_node_without_any_address_is_told_to_get_one() -> None:
     with pytest.raises(NoUnderlay, match="configure one first"):
         pick(needed=(), seen=Surroundings((LO,)))
+
+
+def test_a_pattern_is_tried_on_all_addresses_before_any_name() -> None:
+    found = pick(patterns=("1",))
+    assert (found.link, found.addresses[4]) == ("eth0", ip_address("192.0.2.10"))
+    assert found.chosen_because == "--iface-regex 1 matches 192.0.2.10 of eth0"
+    found = pick(patterns=("^eth1$",))
+    assert (found.link, found.chosen_because) == ("eth1", "--iface-regex ^eth1$ matches the name eth1")
+
+
+def test_the_address_that_a_pattern_matches_is_taken() -> None:
+    assert pick(patterns=(r"\.11$",)).addresses[4] == ip_address("192.0.2.11")
+    assert pick(patterns=("^fd00",), needed=(4, 6)).link == "eth0"
+
+
+def test_a_pattern_that_matches_nothing_useful_gives_way_to_the_next() -> None:
+    assert pick(patterns=("wlan", "^lo$", "eth1")).link == "eth1"
+    assert pick(patterns=("eth.", "198"), needed=(4,)).link == "eth0"
+    assert pick(patterns=("198", "eth."), needed=(4, 6)).link == "eth0"
+
+
+def test_a_pattern_never_matches_what_tulle_has_made() -> None:
+    tulle = link("tulle0", 9, "10.244.3.0/32", ours=True)
+    with pytest.raises(NoUnderlay, match="no address and no name of an interface matches tulle"):
+        pick(patterns=("tulle",), seen=Surroundings((tulle, *NODE.links), NODE.ways))
+    assert pick(patterns=("10",), seen=Surroundings((tulle, *NODE.links), NODE.ways)).link == "eth0"
+
+
+def test_the_way_to_an_address_that_must_be_reached_is_taken() -> None:
+    seen = Surroundings(
+        NODE.links, NODE.ways, {ip_address("203.0.113.5"): WayOut(2, ip_address("192.0.2.11"))}
+    )
+    found = pick(can_reach=("203.0.113.5",), seen=seen, needed=(4, 6))
+    assert found.addresses == {4: ip_address("192.0.2.11"), 6: ip_address("fd00::10")}
+    assert found.chosen_because == "--iface-can-reach 203.0.113.5 is reached by eth0"
+
+
+def test_the_first_address_with_a_way_counts() -> None:
+    seen = with_ways(a203_0_113_6=3)
+    assert pick(can_reach=("203.0.113.5", "203.0.113.6"), seen=seen).link == "eth1"
+
+
+def test_the_order_is_iface_then_pattern_then_way() -> None:
+    seen = with_ways(a203_0_113_5=2)
+    everything = {"patterns": ("eth1",), "can_reach": ("203.0.113.5",)}
+    assert pick("eth0", **everything, seen=seen).chosen_because == "--iface eth0"  # type: ignore[arg-type]
+    assert pick("wlan0", **everything, seen=seen).link == "eth1"  # type: ignore[arg-type]
+    assert pick("wlan0", patterns=("wlan",), can_reach=("203.0.113.5",), seen=seen).link == "eth0"
+
+
+@pytest.mark.parametrize(
+    "asked", [{"patterns": ("wlan",)}, {"can_reach": ("203.0.113.5",)}, {"patterns": ("^lo$",)}]
+)
+def test_who_says_something_never_gets_the_default_route_instead(asked: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(NoUnderlay, match=r"choose one of these with --iface: eth0 .*, eth1"):
+        pick(**asked)  # type: ignore[arg-type]
+
+
+def test_a_way_through_tulle_itself_is_refused() -> None:
+    tulle = link("tulle0", 9, "10.244.3.0/32", ours=True)
+    seen = Surroundings((tulle, ETH1), {}, {ip_address("10.244.7.1"): WayOut(9)})
+    with pytest.raises(NoUnderlay, match=r"the way to 10\.244\.7\.1 is tulle0, which tulle has made itself"):
+        pick(can_reach=("10.244.7.1",), seen=seen)
+
+
+def test_a_public_address_of_an_interface_chooses_it_where_nothing_else_does() -> None:
+    public: dict[Family, Address] = {4: ip_address("198.51.100.1")}
+    found = pick(public=public)
+    assert (found.link, found.public) == ("eth1", public)
+    assert found.chosen_because == "--public-ip 198.51.100.1 is an address of eth1"
+    assert pick("eth0", public=public).link == "eth0"
+
+
+def test_a_public_address_on_the_loopback_leaves_the_choice_to_the_default_route() -> None:
+    lo = link("lo", 1, "127.0.0.1/8", "203.0.113.1/32")
+    public: dict[Family, Address] = {4: ip_address("203.0.113.1")}
+    found = pick(public=public, seen=Surroundings((lo, ETH0, ETH1), NODE.ways))
+    assert (found.link, found.public) == ("eth0", public)
+
+
+def test_one_refusal_is_told_once() -> None:
+    with pytest.raises(NoUnderlay) as caught:
+        pick(patterns=("eth1", "^eth1"), needed=(6,))
+    assert str(caught.value).count("eth1 has no usable IPv6 address") == 1

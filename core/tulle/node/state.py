@@ -1,0 +1,52 @@
+"""What a node has come to so far. The daemon fills it in, step by step; status and the local API read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tulle.config.daemon import DaemonConfig
+from tulle.contracts.backend import Backend, Peer, Problem, Report, Underlay
+from tulle.contracts.store import Store
+from tulle.lease.manager import LeaseManager
+from tulle.node.components import Components
+from tulle.node.context import Context
+from tulle.node.dataplane import UserSpace
+from tulle.node.keeper import Keeper
+from tulle.node.network import Network
+from tulle.node.rundir import RunDir
+from tulle.node.storewatch import StoreWatch
+
+
+class NodeState(msgspec.Struct, kw_only=True):
+    """None: that step has not been reached."""
+
+    config: DaemonConfig
+    store: Store
+    store_watch: StoreWatch
+    run_dir: RunDir
+    keeper: Keeper
+    components: Components
+    leases: LeaseManager | None = None
+    network: Network | None = None
+    underlay: Underlay | None = None
+    context: Context | None = None
+    dataplane: UserSpace | None = None
+    backend: Backend | None = None
+    report: Report = Report()
+    """Of the last reconcile."""
+    underlay_problem: Problem | None = None
+    peers: Sequence[Peer] = ()
+    doing: str = "starting"
+    """The step that is under way; "" when all are done."""
+
+    def not_ready(self) -> list[str]:
+        """Why packets are not carried; empty when they are."""
+        if self.doing:
+            return [self.doing]
+        return (self.dataplane.ready() if self.dataplane is not None else []) + self.components.ready()
+
+    def problems(self) -> list[Problem]:
+        own = [self.underlay_problem] if self.underlay_problem is not None else []
+        return [*own, *self.report.problems, *self.keeper.problems]
