@@ -46,7 +46,8 @@ class Keys:
         self.subnets = f"{self.prefix}/subnets/"
         self.members = f"{self.prefix}/members/"
         self.member = f"{self.members}{node}"
-        self.alive = f"{self.prefix}/alive/{node}"
+        self.all_alive = f"{self.prefix}/alive/"
+        self.alive = f"{self.all_alive}{node}"
 
 
 class Times(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """Which subnet a node takes. Pure: what is known goes in, a plan comes out.
 
 In this order:
-1. the lease that our member record owns, if it still fits the config;
+1. the lease that our member record owns, if it still fits the config. A record with an empty id is a reservation for
+   our name (`reservation`);
 2. a lease with our public address that no member record names: flannel's, of this machine. A reservation first;
 3. the subnet of the last run, if it is free;
 4. a random one of the first free ones.
@@ -104,7 +105,7 @@ def plan(ranges: Sequence[SubnetRange], leases: Leases, members: Members, me: Me
         return Reuse(
             key=short_key(fitting.kv.key),
             prefixes=parse_subnet_key(short_key(fitting.kv.key)) or (),
-            why="this node's own lease",
+            why="the subnet reserved for this node" if fitting.kv.lease == 0 else "this node's own lease",
             member=member,
             drop=drop,
             current=fitting,

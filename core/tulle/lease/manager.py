@@ -22,7 +22,7 @@ from tulle.lease.allocate import Me
 from tulle.lease.codec import decode_lease, decode_member
 from tulle.lease.errors import SubnetLost, duplicate
 from tulle.lease.identity import NameHolder
-from tulle.lease.model import Lease, Member
+from tulle.lease.model import RESERVED, Lease, Member
 from tulle.lease.table import PeerTable
 from tulle.net.prefix import Prefix
 from tulle.net.subnets import SubnetRange
@@ -201,7 +201,10 @@ class LeaseManager:
     async def release(self) -> None:
         """Give the subnet and the name back; a reservation stays. Raises StoreError: then they run out."""
         if self._holding is not None:
-            await self._publisher.release(self._holding.kept, spare={self._keys.subnets + self._holding.key})
+            spare = {self._keys.subnets + self._holding.key}
+            if self._holding.member_extra.get(RESERVED) is True:
+                spare.add(self._keys.member)
+            await self._publisher.release(self._holding.kept, spare=spare)
         if self._alive is not None:
             await self._publisher.release(self._alive)
 

@@ -10,6 +10,10 @@ import msgspec
 from tulle.contracts.store import NO_LEASE, LeaseId, Revision
 from tulle.net.prefix import Address, Family, Prefix
 
+RESERVED = "Reserved"
+"""Further field of a member record, true where a person reserved the subnet for this name before any node had it: then
+the record stays when the node gives its subnet back."""
+
 
 class Lease(msgspec.Struct, frozen=True):
     """One key under `subnets/`."""
@@ -49,6 +53,10 @@ class Member(msgspec.Struct, frozen=True):
     endpoints: tuple[Address, ...] = ()
     """Addresses that it may be reached at, best first."""
     extra: dict[str, Any] = {}
+
+    @property
+    def reserved(self) -> bool:
+        return self.extra.get(RESERVED) is True
 
 
 class Alive(msgspec.Struct, frozen=True):

@@ -6,9 +6,10 @@ import msgspec
 
 from tulle.contracts.store import NO_LEASE, Delete, Store, unchanged
 from tulle.lease.acquire import Keys
-from tulle.lease.codec import decode_lease, decode_member
-from tulle.lease.model import Lease, Member
-from tulle.store.items import Undecodable
+from tulle.lease.codec import decode_member
+from tulle.lease.model import Member
+from tulle.lease.registered import Registered, read
+from tulle.net.prefix import parse_subnet_key
 
 
 class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,34 +26,37 @@ class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
     """It never expires."""
     expires_s: float | None
     """Seconds left; None for a reservation."""
+    alive: bool | None
+    """Whether a tulled renews it now; None where nobody can say (a flannel node's)."""
+    came: bool
+    """False: a reservation for a node that has never been there."""
     problem: str = ""
 
 
 async def read_leases(store: Store, prefix: str) -> list[LeaseLine]:
     """All leases in key order, unreadable ones with the reason."""
-    keys = Keys(prefix, "")
-    listing = await store.list(keys.subnets)
-    members = [decode_member(kv) for kv in (await store.list(keys.members)).items]
-    nodes = {subnet: one.name for one in members if isinstance(one, Member) for subnet in one.subnets}
-    left = await store.remaining({kv.lease for kv in listing.items if kv.lease != NO_LEASE})
-    lines = []
-    for kv in listing.items:
-        lease = decode_lease(kv)
-        known = lease if isinstance(lease, Lease) else None
-        short = kv.key.removeprefix(keys.subnets)
-        lines.append(
-            LeaseLine(
-                key=short,
-                node=nodes.get(short, ""),
-                subnets=[str(one) for one in known.prefixes] if known else [],
-                public=[str(one) for one in known.public.values()] if known else [],
-                backend=known.backend if known else "",
-                reserved=kv.lease == NO_LEASE,
-                expires_s=left.get(kv.lease),
-                problem=lease.reason if isinstance(lease, Undecodable) else "",
-            )
-        )
-    return lines
+    known = await read(store, prefix)
+    left = await store.remaining({one.kv.lease for one in known.leases.values() if one.kv.lease != NO_LEASE})
+    return [_line(known, key, left.get(item.kv.lease)) for key, item in known.leases.items()]
+
+
+def _line(known: Registered, key: str, left_s: float | None) -> LeaseLine:
+    item = known.leases[key]
+    owner = known.owner(key)
+    member = owner.value if owner is not None else None
+    lease = item.value
+    return LeaseLine(
+        key=key,
+        node=member.name if member is not None else "",
+        subnets=[str(one) for one in parse_subnet_key(key) or ()],
+        public=[str(one) for one in lease.public.values()] if lease is not None else [],
+        backend=lease.backend if lease is not None else "",
+        reserved=item.kv.lease == NO_LEASE,
+        expires_s=left_s,
+        alive=None if member is None else member.name in known.alive,
+        came=member is None or bool(member.id),
+        problem=known.unreadable.get(key, ""),
+    )
 
 
 async def release_node(store: Store, prefix: str, node: str, node_id: str) -> bool:
@@ -63,10 +67,9 @@ async def release_node(store: Store, prefix: str, node: str, node_id: str) -> bo
     member = decode_member(found) if found is not None else None
     if found is None or not isinstance(member, Member) or member.id != node_id:
         return False
-    conditions, deletions = (
-        [unchanged(keys.member, found.modified)],
-        [Delete(keys.member), Delete(keys.alive)],
-    )
+    conditions, deletions = [unchanged(keys.member, found.modified)], [Delete(keys.alive)]
+    if not member.reserved:
+        deletions.append(Delete(keys.member))
     for subnet in member.subnets:
         lease = await store.get(keys.subnets + subnet)
         if lease is not None and lease.lease != NO_LEASE:

@@ -92,11 +92,14 @@ class PeerTable:
             return None
         self.refused.pop(lease.key, None)
         member = self._owner(item)
+        endpoints = _endpoints(lease, member)
+        if lease.reserved and not endpoints:
+            return None  # its node has never been there
         return Peer(
             key=lease.key,
             node=member.name if member is not None else lease.key,
             prefixes=lease.prefixes,
-            endpoints=_endpoints(lease, member),
+            endpoints=endpoints,
             backend=lease.backend,
             data=_object(lease.data),
             data_v6=_object(lease.data_v6),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Protocol
 
 _SLICE_S = 10.0
@@ -50,7 +49,5 @@ async def wait_for_event(clock: Clock, event: asyncio.Event, seconds: float) -> 
     finally:
         for task in tasks:
             task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError):
-            await task
+    await asyncio.wait(tasks)  # and not `await task`: our own cancellation must stay one
     return event.is_set()

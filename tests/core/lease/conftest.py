@@ -66,7 +66,7 @@ class Node:
         tasks = [task for task in (self.run, self.acquiring) if task is not None]
         for task in tasks:
             task.cancel()
-        await self.store.close()  # first, so that nothing more reaches the store
+        self.store._closed = True  # first, so that nothing more reaches the store
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
