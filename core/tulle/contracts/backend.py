@@ -184,7 +184,11 @@ class Backend(Protocol):
         ...
 
     async def start(self, ctx: BackendContext) -> None:
-        """Create what is needed before the first peer, adopt what an earlier run left."""
+        """Create what is needed before the first peer, adopt what an earlier run left.
+
+        Called again every 2 s while it raises OSError or TimeoutError, and later whenever `ctx.underlay` has changed
+        (a `reconcile` follows): state all that is wanted anew. ValueError says that this node can never do it, and
+        ends tulled with status 1."""
         ...
 
     async def reconcile(self, peers: Sequence[Peer]) -> Report:

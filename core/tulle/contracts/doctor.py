@@ -34,7 +34,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     """What comes of it when it stays; "" where it is ok."""
     mend: str = ""
-    """A command, as a person types it in a shell of this node. Where no command can mend it, a sentence."""
+    """A command, as a person types it in a shell of this node; what is to be known about it follows behind a "#"."""
 
 
 class DoctorContext(msgspec.Struct, frozen=True, kw_only=True):

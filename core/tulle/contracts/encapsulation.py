@@ -92,7 +92,8 @@ class Encapsulation(Protocol):
         ...
 
     def export_state(self) -> bytes:
-        """Sessions, for a hand-over to another forwarder. After this call nothing is sealed any more."""
+        """Sessions, for a hand-over to another forwarder; b"" where there are none. After a state was given away
+        nothing is sealed any more: two that seal in one session would use a counter twice."""
         ...
 
     def import_state(self, state: bytes) -> None: ...

@@ -71,8 +71,8 @@ class StoreSpec(Spec, frozen=True, kw_only=True):
     chosen_by: tuple[str, ...] = ()
     """Names of options whose presence chooses this store when --store is not given."""
     check: str = ""
-    """"module:attribute" of a function that takes the same settings, raises the same ValueError, and touches neither the
-    store nor the network: for `tulled --check`."""
+    """"module:attribute" of a function that takes the same settings, raises the same ValueError, and touches neither
+    the store nor the network: for `tulled --check`."""
     embedded: bool = False
     """The one that is taken where nothing chooses: it needs no server."""
 
@@ -95,13 +95,23 @@ class ConfigSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiMethod(msgspec.Struct, frozen=True, kw_only=True):
-    """A method of the local API. `handler(query: Mapping[str, str], body: Any) -> awaitable JSON-ready object`."""
+    """A method of the local API. `handler(query, body)` is awaited and returns what is to be answered as JSON.
+
+    A ValueError that it raises is the asker's fault (status 400, with its text), a StoreError is the store's (503)."""
 
     verb: Literal["GET", "POST"]
     path: str
     """Below /v1/: "status"."""
     handler: Callable[..., Any]
     summary: str = ""
+    query: type[msgspec.Struct] | None = None
+    """What the query string may hold; the handler is given one of these. What does not fit is refused before the
+    handler is called. None: the handler is given a mapping of text to text, unchecked. The types' docstrings, and
+    `Annotated[..., msgspec.Meta(description=...)]` on their fields, are what the API's description says."""
+    body: type[msgspec.Struct] | None = None
+    """The same for the JSON object in the body; a missing body is an empty object."""
+    answer: Any = None
+    """The type of what the handler returns; None: any JSON."""
 
 
 class DoctorCheck(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,104 @@
+"""MTUs that must fit each other: the underlay's, the tunnel's, and what subnet.env tells those who make pods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tulle.contracts.backend import Family
+from tulle.contracts.doctor import DoctorContext, Finding
+from tulle.doctor import reading
+
+
+async def check(ctx: DoctorContext) -> list[Finding]:
+    from tulle.kernel.netlink import Netlink
+
+    async with Netlink() as netlink:
+        seen = await netlink.surroundings()
+    links = {one.name: one.mtu for one in seen.links}
+    outer = {one.version for peer in ctx.peers for one in peer.endpoints[:1]}
+    overhead: Mapping[Family, int] = {
+        family: cost for family, cost in ctx.overhead_bytes.items() if family in outer
+    }
+    env = reading.text(ctx.subnet_file)
+    found = [
+        judge_tunnel(ctx, links.get(ctx.link), links.get(ctx.device), overhead or dict(ctx.overhead_bytes)),
+        judge_subnet_env(str(ctx.subnet_file), env, links.get(ctx.device)),
+    ]
+    return found + judge_bridges(ctx, {one.name: one.mtu for one in seen.links if _has_pods(ctx, one)}, links)
+
+
+def _has_pods(ctx: DoctorContext, link: object) -> bool:
+    """Another interface with an address of our subnets: the bridge of this node's pods."""
+    return getattr(link, "name", "") != ctx.device and any(
+        one.address.ip in subnet
+        for one in getattr(link, "addresses", ())
+        for subnet in ctx.subnets
+        if one.address.version == subnet.version
+    )
+
+
+def judge_tunnel(
+    ctx: DoctorContext, underlay: int | None, tunnel: int | None, overhead: Mapping[Family, int]
+) -> Finding:
+    """Pure; MTUs in bytes, None where the interface is not there."""
+    if tunnel is None or underlay is None or not overhead:
+        return Finding(
+            severity="skipped",
+            subject=ctx.device or "tunnel",
+            what="there is no tunnel, or no underlay, to compare",
+        )
+    cost = min(overhead.values())
+    needed = tunnel + cost
+    if underlay >= needed:
+        what = f"{tunnel} and {cost} of encapsulation fit into {ctx.link}'s {underlay}"
+        return Finding(severity="ok", subject=ctx.device, what=what)
+    return Finding(
+        severity="error" if underlay < needed // 2 else "warning",
+        subject=ctx.link,
+        what=f"its MTU is {underlay}, but full packets of {ctx.device} need {needed} ({tunnel} and {cost})",
+        why="each of them is cut into fragments, or dropped where fragments are not allowed: small pings pass, "
+        "transfers are slow or hang",
+        mend=f"ip link set dev {ctx.link} mtu {needed}  # or restart tulled, which then takes the smaller one",
+    )
+
+
+def judge_subnet_env(path: str, text: str | None, tunnel: int | None) -> Finding:
+    """Pure."""
+    if text is None:
+        return Finding(
+            severity="warning",
+            subject=path,
+            what="is not there",
+            why="the CNI plugin does not know this node's subnet: no new pod starts",
+            mend="tulle status  # tulled writes it as soon as it is ready",
+        )
+    told = dict(line.split("=", 1) for line in text.splitlines() if "=" in line).get("FLANNEL_MTU", "")
+    if tunnel is None:
+        return Finding(
+            severity="skipped", subject=path, what=f"says MTU {told}; there is no tunnel to compare"
+        )
+    if told == str(tunnel):
+        return Finding(severity="ok", subject=path, what=f"says MTU {told}, as the tunnel has")
+    return Finding(
+        severity="warning",
+        subject=path,
+        what=f"says MTU {told or '(nothing)'}, the tunnel has {tunnel}",
+        why="new pods get an MTU that does not fit: too large drops or cuts packets, too small costs speed",
+        mend=f"sed -i 's/^FLANNEL_MTU=.*/FLANNEL_MTU={tunnel}/' {path}  # a running tulled does it by itself",
+    )
+
+
+def judge_bridges(ctx: DoctorContext, bridges: Mapping[str, int], links: Mapping[str, int]) -> list[Finding]:
+    """Pure. `bridges`: interfaces with an address of our subnets."""
+    tunnel = links.get(ctx.device)
+    return [
+        Finding(
+            severity="warning",
+            subject=name,
+            what=f"the pods' interface has MTU {mtu}, the tunnel {tunnel}",
+            why="pods send packets that the tunnel refuses; those that hide ICMP from their sender hang",
+            mend=f"ip link set dev {name} mtu {tunnel}  # pods that run already keep theirs: start them anew",
+        )
+        for name, mtu in bridges.items()
+        if tunnel is not None and mtu > tunnel
+    ]

@@ -1,0 +1,43 @@
+"""Who has the backend's port."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+import pytest
+
+from tulle.doctor.port import bound, judge
+from tulle.kernel.holders import Holder
+
+OURS, THIEF = Holder("tulle-forwarder", 7), Holder("nc", 9)
+
+
+@pytest.mark.parametrize(
+    ("holders", "is_bound", "running", "severity", "mend"),
+    [
+        ([OURS], True, True, "ok", ""),
+        ([], False, False, "ok", ""),
+        ([THIEF], True, False, "error", "kill 9 "),
+        ([OURS, THIEF], True, True, "error", "kill 9 "),
+        ([], True, True, "error", "ip -d link show type vxlan"),
+        ([], False, True, "error", "tulle status"),
+    ],
+)
+def test_the_port_is_the_forwarders_alone(
+    holders: Sequence[Holder], is_bound: bool, running: bool, severity: str, mend: str
+) -> None:
+    (found,) = judge(8285, holders, {7}, is_bound, running)
+    assert found.severity == severity
+    assert found.mend.startswith(mend)
+
+
+def test_a_backend_without_a_port_is_skipped() -> None:
+    assert judge(0, [], (), False, True)[0].severity == "skipped"
+
+
+def test_a_bound_port_is_seen_in_the_kernels_table() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        assert bound(port)
