@@ -54,7 +54,17 @@ KINDS = {1: "unicast", 2: "local", 6: "blackhole", 7: "unreachable", 8: "prohibi
 """RTN_* by number (linux/rtnetlink.h)."""
 KIND_NUMBERS = {word: number for number, word in KINDS.items()}
 
-PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp", 186: "bgp"}
+PROTOCOLS = {
+    2: "kernel",
+    3: "boot",
+    4: "static",
+    9: "ra",
+    11: "zebra",
+    12: "bird",
+    16: "dhcp",
+    186: "bgp",
+    RTPROT_TULLE: "tulle",
+}
 """The commonest of iproute2's rt_protos, for messages."""
 
 GET = NLM_F_REQUEST

@@ -52,36 +52,55 @@ def ping(
     size: int,
     said: Callable[[Answer], None] = lambda answer: None,
 ) -> list[Answer]:
-    """`size`: bytes of payload. `said` is told each answer as it comes, and each silence when it is certain: the next
-    request is due, or `wait_s` after the last."""
-    mark = int.from_bytes(os.urandom(8))
-    answers: list[Answer] = []
-    begin = time.monotonic()
+    """`count` requests (at most MOST), with `size` bytes of payload each. Ends when all are answered, or `wait_s` after
+    the last. `said` is told each answer as it comes, and what stayed silent at the end."""
+    run = _Run(opened, address, os.urandom(8), said)
     for sequence in range(count):
-        due = begin + (sequence + 1) * interval_s
-        patience = max(wait_s, due - time.monotonic()) if sequence == count - 1 else None
-        answer = one(opened, address, sequence, mark, size, patience if patience else interval_s)
-        answers.append(answer)
-        said(answer)
-        if sequence < count - 1:
-            time.sleep(max(0.0, due - time.monotonic()))
-    return answers
+        last = sequence == count - 1
+        run.send(sequence, size)
+        run.listen(time.monotonic() + (wait_s if last else interval_s), until_all=last)
+    return run.finish()
 
 
-def one(opened: EchoSocket, address: str, sequence: int, mark: int, size: int, wait_s: float) -> Answer:
-    """One request; ends with its answer, or after `wait_s` seconds."""
-    sent = time.monotonic()
-    error = opened.send(address, sequence, mark, size)
-    if error is not None:
-        return Answer(sequence, None, f"it cannot be sent: {error.strerror}")
-    while wait([opened], sent + wait_s):
-        heard = opened.heard()
-        if heard is not None and heard.sequence == sequence & 0xFFFF:
+MOST = 1 << 16
+"""Sequence numbers there are."""
+
+
+class _Run:
+    def __init__(self, opened: EchoSocket, address: str, mark: bytes, said: Callable[[Answer], None]) -> None:
+        self._opened = opened
+        self._address = address
+        self._mark = int.from_bytes(mark)
+        self._said = said
+        self._sent: dict[int, float] = {}
+        self._answers: dict[int, Answer] = {}
+
+    def send(self, sequence: int, size: int) -> None:
+        self._sent[sequence] = time.monotonic()
+        error = self._opened.send(self._address, sequence, self._mark, size)
+        if error is not None:
+            self._settle(Answer(sequence, None, f"it cannot be sent: {error.strerror}"))
+
+    def listen(self, deadline: float, *, until_all: bool) -> None:
+        while not (until_all and len(self._answers) == len(self._sent)) and wait([self._opened], deadline):
+            heard = self._opened.heard()
+            if heard is None or heard.sequence not in self._sent:
+                continue
             if heard.refusal is not None:
-                return Answer(sequence, None, refusal_text(heard))
-            if heard.mark == mark:
-                return Answer(sequence, (time.monotonic() - sent) * 1000)
-    return Answer(sequence, None)
+                self._settle(Answer(heard.sequence, None, refusal_text(heard)))
+            elif heard.mark == self._mark:
+                took = (time.monotonic() - self._sent[heard.sequence]) * 1000
+                self._settle(Answer(heard.sequence, took))
+
+    def _settle(self, answer: Answer) -> None:
+        if answer.sequence not in self._answers:
+            self._answers[answer.sequence] = answer
+            self._said(answer)
+
+    def finish(self) -> list[Answer]:
+        for sequence in self._sent:
+            self._settle(Answer(sequence, None))
+        return [self._answers[sequence] for sequence in self._sent]
 
 
 def refusal_text(heard: Heard) -> str:
