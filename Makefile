@@ -1,7 +1,7 @@
 # make run    sets everything up and shows pods of three nodes talking
 # make test   sets everything up and runs the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint bench soak proto clean
+.PHONY: help setup setup-dev run test lint bench soak proto docs clean
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 
@@ -20,7 +20,7 @@ run: setup ## three nodes with two pods each, talking
 	@.venv/bin/tulle lab demo
 
 test: setup-dev ## all tests that fit into a quarter of an hour
-	$(PYTEST) -n 2 --dist loadgroup -m "not soak" $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile -m "not soak" $(ARGS)
 
 lint: setup-dev ## ruff, mypy --strict, the layer rules
 	.venv/bin/ruff check .
@@ -36,6 +36,10 @@ soak: setup-dev ## the long tests
 
 proto: setup-dev ## regenerate the etcd messages
 	$(PYTHON) -m grpc_tools.protoc -Iplugins --python_out=plugins --pyi_out=plugins tulle_etcd/messages.proto
+
+docs: setup-dev ## what is made from the code: docs/api.md, openapi.json and metrics.md
+	$(PYTHON) -m tulle.node.describe docs
+	$(PYTHON) -m tulle.node.metrics docs/metrics.md
 
 clean: ## everything that make made
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks dist build

@@ -7,7 +7,7 @@ from typing import IO
 import click
 
 from tulle.cli.init import write_config
-from tulle.cli.output import as_json, output_option
+from tulle.cli.output import as_data, output_option
 from tulle.cli.store import StoreAccess, store_options
 from tulle.config.network import render_network_config
 from tulle.node.network import Network, check_network
@@ -45,14 +45,8 @@ def set_(access: StoreAccess, file: IO[str]) -> None:
 def check(access: StoreAccess, file: IO[str] | None, output: str) -> None:
     """Check the JSON in FILE, or what is in the store, as tulled would; exit status 2 where it is wrong."""
     checked = check_network(file.read() if file else stored(access), load_plugins())
-    if output == "json":
-        as_json(
-            {
-                "ok": True,
-                "warnings": checked.warnings,
-                "networks": [str(one) for one in checked.config.networks],
-            }
-        )
+    networks = [str(one) for one in checked.config.networks]
+    if as_data({"ok": True, "warnings": checked.warnings, "networks": networks}, output):
         return
     _warn(checked)
     click.echo("ok. Written out with the defaults that matter:")

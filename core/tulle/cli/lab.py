@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tulle.cli.output import as_json, output_option, table
+from tulle.cli.output import as_data, output_option, table
 
 DEFAULT_NAME = "default"
 
@@ -60,9 +60,9 @@ def list_(output: str) -> None:
     """The labs of this user that run."""
     with explained():
         rows = described()
-    if output == "json":
-        as_json(rows)
-    elif not rows:
+    if as_data(rows, output):
+        return
+    if not rows:
         click.echo("No lab runs. Start one with: tulle lab up")
     else:
         keys = ("name", "nodes", "pods", "backend", "store", "family", "pid")

@@ -13,12 +13,15 @@ from tulle import __version__
 WORDS = {
     "completion": ("tulle.cli.completion:completion", "Print a completion script for a shell."),
     "config": ("tulle.cli.config:config", "Show, set or check the network config in the store."),
+    "doctor": ("tulle.cli.doctor:doctor", "What is wrong with this node, and what mends it."),
     "down": ("tulle.cli.down:down", "Take away everything that tulle made on this node."),
     "init": ("tulle.cli.init:init", "Write a network config into the store."),
     "lab": ("tulle.cli.lab:lab", "A whole cluster in namespaces on this machine."),
     "leases": ("tulle.cli.leases:leases", "Which node has which subnet."),
+    "ping": ("tulle.cli.ping:ping_node", "Ping another node through the data path."),
     "plugins": ("tulle.cli.plugins:plugins", "What is installed, and what it provides."),
     "status": ("tulle.cli.status:status", "What this node does and what is wrong."),
+    "trace": ("tulle.cli.trace:trace", "The way of a packet from here, and where it stops."),
 }
 """Word to "module:command" and one line of help: listing them imports nothing."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tulle.cli.output import as_json, output_option, table
+from tulle.cli.output import as_data, output_option, table
 from tulle.plugins import SPEC_TYPES, load_plugins
 
 
@@ -20,8 +20,7 @@ def list_plugins(output: str) -> None:
     loaded = load_plugins()
     for hook in SPEC_TYPES:
         loaded.collect(hook)
-    if output == "json":
-        as_json(loaded.infos)
+    if as_data(loaded.infos, output):
         return
     rows = [
         (

@@ -2,73 +2,111 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from shutil import get_terminal_size
+from urllib.parse import urlencode
 
 import click
+import msgspec
 
-from tulle.cli.output import as_json, duration, output_option, size, table
-from tulle.node.client import Client
+from tulle.cli import statustext
+from tulle.cli.output import as_data, output_option
+from tulle.node.answers import StatusAnswer
+from tulle.node.client import Client, NotRunning
+
+REFRESH_S = 2.0
 
 
 @click.command()
 @click.option("--run-dir", default="/run/tulle", show_default=True, envvar="TULLED_RUN_DIR", help="tulled's.")
+@click.option("--peer", default="", help="One peer in full: its name, lease key, subnet or address.")
+@click.option("--problems", is_flag=True, help="Only what is wrong.")
+@click.option("--all", "everything", is_flag=True, help="All peers and problems, however many.")
+@click.option("--watch", is_flag=True, help=f"Again every {REFRESH_S:g} s, in place on a terminal.")
 @output_option
-def status(run_dir: str, output: str) -> None:
+def status(run_dir: str, peer: str, problems: bool, everything: bool, watch: bool, output: str) -> None:
     """What this node does and what is wrong. Exit status 1 where it is not ready."""
-    answer = Client(Path(run_dir)).get("status")
-    if output == "json":
-        as_json(answer)
-    else:
-        show(answer)
-    if not answer["ready"]:
+    query = f"?{urlencode({'peer': peer})}" if peer else ""
+
+    def ask() -> StatusAnswer:
+        found = Client(Path(run_dir)).get(f"status{query}")
+        try:
+            return msgspec.convert(found, StatusAnswer)
+        except msgspec.ValidationError as error:
+            advice = "it is of another version: restart tulled, or use the tulle that it came with"
+            raise click.ClickException(f"tulled's answer is not understood ({error}); {advice}") from error
+
+    def lines(answer: StatusAnswer) -> list[str]:
+        if peer:
+            return _named(answer, peer)
+        if problems:
+            return list(statustext.only_problems(answer))
+        return list(statustext.overview(answer, time.time(), everything=everything))
+
+    if watch:
+        _watch(ask, lines, output)
+        return
+    answer = ask()
+    if not as_data(answer, output):
+        _show(lines(answer))
+    if not answer.ready or (peer and not answer.peers):
         raise SystemExit(1)
 
 
-def show(answer: dict[str, Any]) -> None:
-    """One screen."""
-    store, plane, underlay = answer["store"], answer["dataplane"], answer["underlay"]
-    state = "ready" if answer["ready"] else f"not ready: {'; '.join(answer['not_ready_because'])}"
-    kind = ", single-machine" if store["single_machine"] else ""
-    click.echo(f"node      {answer['node']}: {state} (tulle {answer['version']})")
-    click.echo(f"store     {store['name']} at {store['location']}{kind}: {store.get('state', 'unknown')}")
-    if underlay:
-        public = ", ".join(underlay["public"])
-        click.echo(f"underlay  {underlay['link']}, MTU {underlay['mtu']}, {public} ({underlay['because']})")
-    if answer["subnets"]:
-        click.echo(f"subnets   {', '.join(answer['subnets'])} of {', '.join(answer['networks'])}")
-    if plane:
-        generation = f"state {plane['generation_applied']} of {plane['generation_wanted']}"
-        click.echo(
-            f"backend   {answer['backend'].get('type')}: engine {plane['engine']} ({plane['engine_because']}), "
-            f"forwarder {plane['forwarder_pid'] or 'not running'}, {generation}"
-        )
-        for note in plane["engine_notes"]:
-            click.echo(f"          {note}")
-        counters = sorted(plane["counters"].items())
-        click.echo("counters  " + (", ".join(f"{name} {value}" for name, value in counters) or "none yet"))
-    _show_peers(answer["peers"], plane.get("peers", {}))
-    for mend in answer["mended"][-5:]:
-        click.echo(f"mended    {mend['line']}")
-    for problem in answer["problems"]:
-        click.echo(f"problem   {problem['subject']}: {problem['message']}")
+def _named(answer: StatusAnswer, peer: str) -> list[str]:
+    if not answer.peers:
+        return [
+            f"no peer of {answer.node} is called {peer!r}; `tulle status --all` lists all {answer.peer_count}"
+        ]
+    blocks = [[*statustext.in_full(answer, one), ""] for one in answer.peers]
+    return [line for block in blocks for line in block][:-1]
 
 
-def _show_peers(peers: list[dict[str, Any]], traffic: dict[str, dict[str, float]]) -> None:
-    if not peers:
-        click.echo("peers     none yet: is another node's tulled running on this store?")
+def _show(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    if sys.stdout.isatty() and len(lines) >= get_terminal_size().lines:
+        click.echo_via_pager(text)
+    else:
+        click.echo(text)
+
+
+def _watch(ask: Callable[[], StatusAnswer], lines: Callable[[StatusAnswer], list[str]], output: str) -> None:
+    """Until interrupted, also while no tulled answers: it may be on its way."""
+
+    def block() -> list[str]:
+        try:
+            return lines(ask())
+        except NotRunning as error:
+            return [str(error)]
+
+    try:
+        if output != "text":
+            _repeat(lambda: as_data(ask(), output))
+        elif sys.stdout.isatty():
+            _in_place(block)
+        else:
+            _repeat(lambda: click.echo("\n".join([*block(), ""])))
+    except KeyboardInterrupt:
         return
-    rows = []
-    for peer in peers:
-        seen = traffic.get(peer["key"], {})
-        rows.append(
-            (
-                peer["node"],
-                ", ".join(peer["subnets"]),
-                ", ".join(peer["endpoints"]),
-                duration(seen.get("last-seen")),
-                f"{seen.get('packets-out', 0):.0f} ({size(seen.get('bytes-out', 0))})",
-                f"{seen.get('packets-in', 0):.0f} ({size(seen.get('bytes-in', 0))})",
-            )
-        )
-    table(("PEER", "SUBNETS", "ENDPOINTS", "LAST SEEN", "OUT", "IN"), rows)
+
+
+def _repeat(work: Callable[[], object]) -> None:
+    while True:
+        work()
+        sys.stdout.flush()
+        time.sleep(REFRESH_S)
+
+
+def _in_place(block: Callable[[], list[str]]) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, screen=True, vertical_overflow="ellipsis") as live:
+        while True:
+            when = time.strftime("%H:%M:%S")
+            shown = [f"{when}, again every {REFRESH_S:g} s, Ctrl-C ends", *block()]
+            live.update(Text.from_ansi("\n".join(shown), no_wrap=True), refresh=True)
+            time.sleep(REFRESH_S)

@@ -1,5 +1,5 @@
 """Which store a command speaks to: what its flags and environment say (tulled's own), else the store of the tulled that
-runs at --run-dir, else the embedded one."""
+runs, or ran last, at --run-dir, else the embedded one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import functools
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -18,10 +18,14 @@ from tulle.config.flags import parse_flags
 from tulle.contracts.specs import OptionSpec, StoreSpec
 from tulle.contracts.store import Store
 from tulle.node.client import ApiError, Client, NotRunning
+from tulle.node.rundir import RunDir
 from tulle.plugins import PluginError, Plugins, load_plugins
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+FLANNELS_ENDPOINTS = "http://127.0.0.1:2379"
+"""What flannel takes where no --etcd-endpoints are given; tulle takes a store of this machine."""
 
 CORE_NAMES = ("store", "etcd-prefix", "run-dir", "state-dir")
 
@@ -88,12 +92,28 @@ def find_store(plugins: Plugins, given: dict[str, str | None]) -> StoreAccess:
     try:
         told = Client(config.run_dir).get("store")
     except (NotRunning, ApiError):
-        return StoreAccess(plugins, config, f"single-machine store; no tulled answers at {config.run_dir}")
-    found = msgspec.structs.replace(
-        config,
-        store=told["store"],
-        store_settings=told["settings"],
-        prefix=told["prefix"],
-        store_default=False,
+        return _of_last(plugins, config)
+    found = _with_store(config, told["store"], told["settings"], told["prefix"])
+    because = f"of the tulled that runs at {config.run_dir}"
+    if told.get("by_default"):
+        because += f"; {_by_default()}"
+    return StoreAccess(plugins, found, because)
+
+
+def _by_default() -> str:
+    return f"single-machine store, since no endpoints are given; flannel would have used {FLANNELS_ENDPOINTS}"
+
+
+def _of_last(plugins: Plugins, config: DaemonConfig) -> StoreAccess:
+    """What the last tulled of the run directory used (without its secrets), else the embedded store."""
+    record = RunDir(config.run_dir).record()
+    if record is None:
+        return StoreAccess(plugins, config, f"{_by_default()}; no tulled answers at {config.run_dir}")
+    found = _with_store(config, record.store, record.store_settings, record.store_prefix)
+    return StoreAccess(plugins, found, f"of the last tulled at {config.run_dir}; none answers now")
+
+
+def _with_store(config: DaemonConfig, store: str, settings: Mapping[str, Any], prefix: str) -> DaemonConfig:
+    return msgspec.structs.replace(
+        config, store=store, store_settings=dict(settings), prefix=prefix, store_default=False
     )
-    return StoreAccess(plugins, found, f"of the tulled that runs at {config.run_dir}")

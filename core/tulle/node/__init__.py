@@ -1,6 +1,7 @@
 """tulled: the daemon of one node.
 
-main        the program: flags, logging, exit status
+main        the program: orders, logging, exit status
+settings    flags, environment and config file
 daemon      the order of things: config, underlay, lease, backend, peers, the end
 network     the network config with its plugins' parts, checked at once
 state       what the node has come to so far
@@ -20,6 +21,6 @@ health      /healthz, /readyz, /metrics
 metrics     what Prometheus reads
 client      its client, standard library only
 notify      words to systemd
-logs        how log lines look
+logs        how log lines look; repeats: how often one may be said
 down        taking everything away, with or without a running tulled
 """

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tulle.contracts.specs import ApiMethod
 from tulle.contracts.store import StoreError
+from tulle.node.describe import VERSION
 from tulle.node.http import HttpError, HttpServer, Request
-
-VERSION = "v1"
 
 
 class Api:
@@ -45,9 +46,24 @@ class Api:
             raise HttpError(404, f"{request.path}: no such method. There are: {known}")
         if request.body is not None and not isinstance(request.body, dict):
             raise HttpError(400, "the body must be a JSON object")
+        query = _checked("the query", request.query, method.query, from_text=True)
+        body = _checked("the body", request.body or {}, method.body)
         try:
-            return await method.handler(request.query, request.body or {})
+            return await method.handler(query, body)
         except ValueError as error:
             raise HttpError(400, str(error)) from error
         except StoreError as error:
             raise HttpError(503, str(error)) from error
+
+
+def _checked(
+    what: str, given: Mapping[str, Any], kind: type[msgspec.Struct] | None, *, from_text: bool = False
+) -> Any:
+    """As the method's type. Raises HttpError that names the field."""
+    if kind is None:
+        return given
+    try:
+        return msgspec.convert(given, kind, strict=not from_text)
+    except msgspec.ValidationError as error:
+        known = ", ".join(kind.__struct_fields__) or "nothing"
+        raise HttpError(400, f"{what} is wrong: {error}; it takes {known}") from error

@@ -86,7 +86,7 @@ class Daemon:
         node_id = identity.node_id(self._config.state_dir)
         self._footprint = Footprint(self._config, node.run_dir, node_id)
         added = [one for _, one in self._plugins.collect("tulle_api_methods")]
-        api = Api(node.run_dir.api_socket, [*methods(node, self._remove), *added])
+        api = Api(node.run_dir.api_socket, methods(node, self._remove, added))
         await api.start()
         health = HealthServer(self._metrics, node.not_ready)
         if self._config.healthz_port:

@@ -57,6 +57,8 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
+    head_only: bool = False
+    """Say how long the body is and leave it out (RFC 9110 section 9.3.2)."""
 
 
 class HttpServer:
@@ -90,7 +92,7 @@ class HttpServer:
             ]
             for event in (
                 h11.Response(status_code=answer.status, headers=headers),
-                h11.Data(data=answer.body),
+                h11.Data(data=b"" if answer.head_only else answer.body),
                 h11.EndOfMessage(),
             ):
                 writer.write(connection.send(event) or b"")
@@ -109,7 +111,8 @@ class HttpServer:
             _check_peer(writer)
             request = await _read_in_time(connection, reader)
             found = await self._handle(request)
-            return found if isinstance(found, Answer) else _json(200, found)
+            answer = found if isinstance(found, Answer) else _json(200, found)
+            return msgspec.structs.replace(answer, head_only=request.verb == "HEAD")
         except HttpError as error:
             return _json(error.status, {"error": str(error)})
         except h11.RemoteProtocolError as error:
@@ -181,6 +184,8 @@ def _request(head: h11.Request, body: bytes) -> Request:
         raise HttpError(400, f"{text!r} is no path: {error}") from error
     try:
         decoded = msgspec.json.decode(body) if body else None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise HttpError(400, f"the body is not JSON: {error}") from error
-    return Request(head.method.decode("ascii"), target.path, dict(parse_qsl(target.query)), decoded)
+    # A parameter without a value is one that may be wrong; the standard library would leave it out.
+    query = dict(parse_qsl(target.query, keep_blank_values=True))
+    return Request(head.method.decode("ascii", "replace"), target.path, query, decoded)

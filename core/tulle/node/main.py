@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """The exit status."""
+    if list(argv) in (["--version"], ["-version"]):  # whatever is wrong with a plugin
+        print(__version__)
+        return 0
     logs.set_up(0, peek(CORE_OPTIONS, argv, os.environ, "log-format") or "text")
     plugins = load_plugins()
     try:

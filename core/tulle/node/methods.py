@@ -2,39 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Annotated, Any
 
-from tulle.contracts.backend import JsonObject
+import msgspec
+from msgspec import Meta
+
 from tulle.contracts.specs import ApiMethod
-from tulle.node import status
+from tulle.node import describe, status
+from tulle.node.answers import DownAnswer, StatusAnswer, StoreSettings
 from tulle.node.state import NodeState
 
-Query = Mapping[str, str]
-Body = Mapping[str, Any]
+Remove = Callable[[bool], Awaitable[list[str]]]
+"""Takes everything away (True: the lease too), returns a line for each thing, and then ends tulled."""
 
 
-def methods(node: NodeState, remove: Callable[[bool], Awaitable[list[str]]]) -> list[ApiMethod]:
-    """`remove(release)` takes everything away, returns a line for each thing, and then ends tulled."""
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Takes nothing."""
 
-    async def show_status(query: Query, body: Body) -> JsonObject:
-        return status.snapshot(node)
 
-    async def store(query: Query, body: Body) -> JsonObject:
-        """With secrets: whoever may ask this is root and could read them anyway."""
-        return {
-            "store": node.config.store,
-            "settings": node.config.store_settings,
-            "prefix": node.config.prefix,
-        }
+class StatusQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of the status."""
 
-    async def down(query: Query, body: Body) -> JsonObject:
-        return {"removed": await remove(bool(body.get("release", False)))}
+    peer: Annotated[
+        str, Meta(description="Only the peers with this name, lease key, subnet or address.", max_length=256)
+    ] = ""
 
-    return [
-        ApiMethod(
-            verb="GET", path="status", handler=show_status, summary="What this node does and what is wrong."
-        ),
-        ApiMethod(verb="GET", path="store", handler=store, summary="How to reach the store, with secrets."),
-        ApiMethod(verb="POST", path="down", handler=down, summary="Take everything away and end tulled."),
-    ]
+
+class DownBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much to take away."""
+
+    release: Annotated[bool, Meta(description="Give the lease back to the cluster, too.")] = False
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What the methods work on."""
+
+    node: NodeState
+    remove: Remove
+    all: Sequence[ApiMethod]
+
+
+async def show_status(served: Served, query: StatusQuery, body: Nothing) -> StatusAnswer:
+    return status.snapshot(served.node, query.peer)
+
+
+async def show_store(served: Served, query: Nothing, body: Nothing) -> StoreSettings:
+    """With secrets: whoever may ask this is root and could read them anyway."""
+    config = served.node.config
+    return StoreSettings(
+        store=config.store,
+        settings=config.store_settings,
+        prefix=config.prefix,
+        by_default=config.store_default,
+    )
+
+
+async def take_down(served: Served, query: Nothing, body: DownBody) -> DownAnswer:
+    return DownAnswer(removed=await served.remove(body.release))
+
+
+async def show_description(served: Served, query: Nothing, body: Nothing) -> dict[str, Any]:
+    return describe.openapi(served.all)
+
+
+OWN = (
+    ApiMethod(
+        verb="GET",
+        path="status",
+        handler=show_status,
+        summary="What this node does and what is wrong.",
+        query=StatusQuery,
+        body=Nothing,
+        answer=StatusAnswer,
+    ),
+    ApiMethod(
+        verb="GET",
+        path="store",
+        handler=show_store,
+        summary="How to reach the store, with secrets.",
+        query=Nothing,
+        body=Nothing,
+        answer=StoreSettings,
+    ),
+    ApiMethod(
+        verb="GET",
+        path="openapi",
+        handler=show_description,
+        summary="This description, with the methods that plugins add.",
+        query=Nothing,
+        body=Nothing,
+        answer=dict[str, Any],
+    ),
+    ApiMethod(
+        verb="POST",
+        path="down",
+        handler=take_down,
+        summary="Take everything away and end tulled.",
+        query=Nothing,
+        body=DownBody,
+        answer=DownAnswer,
+    ),
+)
+"""As they are described; their handlers take what they work on first."""
+
+
+def methods(node: NodeState, remove: Remove, added: Sequence[ApiMethod] = ()) -> list[ApiMethod]:
+    """All that this node serves, our own first."""
+    served = Served(node, remove, [*OWN, *added])
+    own = [msgspec.structs.replace(one, handler=partial(one.handler, served)) for one in OWN]
+    return [*own, *added]

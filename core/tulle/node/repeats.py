@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 Key = tuple[str, str]
 
 
-@dataclass
-class _Window:
+class _Window(msgspec.Struct):
     start: float
     said: int = 0
     held: int = 0

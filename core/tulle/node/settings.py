@@ -15,7 +15,7 @@ from tulle.config.errors import ConfigError, ConfigProblem, shown
 from tulle.config.file import parse_settings
 from tulle.config.flags import Parsed, parse_flags, peek
 from tulle.config.groups import Group, all_options, option_groups
-from tulle.plugins import Plugins
+from tulle.plugins import PluginError, Plugins
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -37,8 +37,15 @@ class _File(msgspec.Struct, frozen=True):
 def gather(
     plugins: Plugins, argv: Sequence[str], environ: Mapping[str, str], default_file: str = CONFIG_FILE
 ) -> Settings:
-    """Reads the config file, nothing else. Raises ConfigError with the problems of all sources, and ValueError where
-    plugins contradict each other."""
+    """Reads the config file, nothing else. Raises ConfigError with the problems of all sources, and PluginError where a
+    plugin's flag cannot be one."""
+    try:
+        return _gather(plugins, argv, environ, default_file)
+    except ValueError as error:
+        raise PluginError(f"{error}. This is a fault of the plugin that has the flag: remove it.") from error
+
+
+def _gather(plugins: Plugins, argv: Sequence[str], environ: Mapping[str, str], default_file: str) -> Settings:
     groups = option_groups((info.name, option) for info, option in plugins.options())
     options = all_options(groups)
     problems: list[ConfigProblem] = []

@@ -1,74 +1,137 @@
-"""`tulle status` as a JSON-ready object. Pure: what is asked for comes in, what is said comes out."""
+"""What `GET /v1/status` answers. Pure: what is asked for comes in, what is said comes out."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from tulle import __version__
-from tulle.contracts.backend import JsonObject, Peer, Underlay
+from tulle.contracts.backend import JsonObject, Peer, Problem, Underlay
+from tulle.net.prefix import Family
+from tulle.node.answers import (
+    DataplaneAnswer,
+    LeaseAnswer,
+    MendAnswer,
+    MirrorAnswer,
+    PeerAnswer,
+    StatusAnswer,
+    StoreAnswer,
+    Traffic,
+    UnderlayAnswer,
+    drops_of,
+)
 from tulle.node.state import NodeState
 
 
-def snapshot(node: NodeState) -> dict[str, Any]:
-    """Everything. docs/api.md describes it."""
+def snapshot(node: NodeState, peer: str = "") -> StatusAnswer:
+    """Everything; with `peer` only the peers that this names (by node, lease key, subnet or address)."""
     reasons = node.not_ready()
-    return {
-        "node": node.config.node_name,
-        "version": __version__,
-        "ready": not reasons,
-        "not_ready_because": reasons,
-        "store": _store(node),
-        "networks": [str(one) for one in (node.network.config.networks if node.network else ())],
-        "subnets": [str(one) for one in (node.context.prefixes if node.context else ())],
-        "underlay": _underlay(node.underlay),
-        "backend": _backend(node),
-        "dataplane": node.dataplane.status() if node.dataplane else {},
-        "components": node.components.status(),
-        "peers": [_peer(one) for one in node.peers],
-        "problems": [msgspec.to_builtins(one) for one in node.problems()],
-        "mended": [msgspec.to_builtins(one) for one in node.keeper.mends],
-        "mends": node.keeper.mend_count,
-    }
+    plane = node.dataplane.status() if node.dataplane is not None else {}
+    traffic: Mapping[str, Mapping[str, float]] = plane.get("peers", {})
+    named = [one for one in node.peers if not peer or is_named(one, peer)]
+    return StatusAnswer(
+        node=node.config.node_name,
+        version=__version__,
+        ready=not reasons,
+        not_ready_because=reasons,
+        store=_store(node),
+        networks=[str(one) for one in (node.network.config.networks if node.network else ())],
+        subnets=[str(one) for one in (node.context.prefixes if node.context else ())],
+        underlay=_underlay(node.underlay),
+        backend=_backend(node),
+        dataplane=msgspec.convert(plane, DataplaneAnswer),
+        components=dict(node.components.status()),
+        peers=[_peer(one, traffic.get(one.key)) for one in named],
+        peer_count=len(node.peers),
+        problems=problems(node),
+        mended=[MendAnswer(at=one.at, line=one.line) for one in node.keeper.mends],
+        mends=node.keeper.mend_count,
+    )
 
 
-def _store(node: NodeState) -> JsonObject:
-    return {
-        "name": node.config.store,
-        "location": node.store.location,
-        "single_machine": node.store.single_machine,
-        "by_default": node.config.store_default,
-        **({} if node.leases is None else node.leases.status()),
+def is_named(one: Peer, text: str) -> bool:
+    return text in (one.node, one.key, *map(str, one.prefixes), *map(str, one.endpoints))
+
+
+def problems(node: NodeState) -> list[Problem]:
+    """What does not work now, also where packets still pass."""
+    found = node.problems()
+    watch = node.store_watch
+    if watch.up is False:
+        advice = "packets go on with what is known; see that the store runs and is reached from here"
+        found.append(Problem("store-away", node.store.location, f"{watch.error}; {advice}"))
+    for error in node.dataplane.status()["errors"] if node.dataplane is not None else ():
+        advice = "no packets go to this peer; its log and ours say more"
+        found.append(Problem("peer-refused", node.config.node_name, f"{error}; {advice}"))
+    leases = node.leases.status() if node.leases is not None else {}
+    for name, mirror in leases.get("mirrors", {}).items():
+        if mirror["problems"]:
+            message = f"{mirror['problems']} keys make no sense and are left out: `tulle leases` shows which"
+            found.append(Problem("store-unreadable", name, message))
+    return found
+
+
+def traffic_of(counters: Mapping[str, float]) -> Traffic:
+    """An engine's counters of one peer, by the names of contracts.engine."""
+    return Traffic(
+        packets_out=int(counters.get("packets-out", 0)),
+        bytes_out=int(counters.get("bytes-out", 0)),
+        packets_in=int(counters.get("packets-in", 0)),
+        bytes_in=int(counters.get("bytes-in", 0)),
+        last_seen_s_ago=counters.get("last-seen"),
+        drops=drops_of(counters),
+    )
+
+
+def _store(node: NodeState) -> StoreAnswer:
+    leases = node.leases.status() if node.leases is not None else {}
+    return StoreAnswer(
+        name=node.config.store,
+        location=node.store.location,
+        single_machine=node.store.single_machine,
+        by_default=node.config.store_default,
+        prefix=node.config.prefix,
+        mirrors=msgspec.convert(leases.get("mirrors", {}), dict[str, MirrorAnswer]),
+        lease=msgspec.convert(leases.get("lease"), LeaseAnswer | None),
         **node.store_watch.status(),
-    }
+    )
 
 
-def _underlay(found: Underlay | None) -> JsonObject:
+def _underlay(found: Underlay | None) -> UnderlayAnswer:
     if found is None:
-        return {}
-    return {
-        "link": found.link,
-        "mtu": found.mtu,
-        "addresses": [str(one) for one in found.addresses.values()],
-        "public": [str(one) for one in found.public.values()],
-        "because": found.chosen_because,
-    }
+        return UnderlayAnswer()
+    return UnderlayAnswer(
+        link=found.link,
+        mtu=found.mtu,
+        addresses=_by_family(found.addresses),
+        public=_by_family(found.public),
+        because=found.chosen_because,
+    )
 
 
-def _backend(node: NodeState) -> JsonObject:
+def _by_family(addresses: Mapping[Family, object]) -> list[str]:
+    return [str(addresses[family]) for family in sorted(addresses)]
+
+
+def _backend(node: NodeState) -> dict[str, object]:
     """The type as soon as the network config is known, the rest once it has started."""
     if node.network is None:
         return {}
-    started = node.backend is not None and not node.doing
-    return {"type": node.network.backend.name, **(node.backend.status() if node.backend and started else {})}
+    told: JsonObject = {} if node.backend is None or node.doing else node.backend.status()
+    return {"type": node.network.backend.name, **told}
 
 
-def _peer(one: Peer) -> JsonObject:
-    return {
-        "key": one.key,
-        "node": one.node,
-        "subnets": [str(prefix) for prefix in one.prefixes],
-        "endpoints": [str(address) for address in one.endpoints],
-        "backend": one.backend,
-    }
+def _peer(one: Peer, counters: Mapping[str, float] | None) -> PeerAnswer:
+    return PeerAnswer(
+        key=one.key,
+        node=one.node,
+        subnets=_texts(one.prefixes),
+        endpoints=_texts(one.endpoints),
+        backend=one.backend,
+        traffic=None if counters is None else traffic_of(counters),
+    )
+
+
+def _texts(some: Sequence[object]) -> list[str]:
+    return [str(one) for one in some]

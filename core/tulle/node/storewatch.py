@@ -25,7 +25,8 @@ class StoreWatch:
         self._since = wall()
         self._endpoint = ""
         self._version = ""
-        self._error = ""
+        self.error = ""
+        """Why it is away; "" while it is not."""
 
     async def run(self) -> None:
         while True:
@@ -39,11 +40,11 @@ class StoreWatch:
         except StoreError as error:
             if self.up is not False:
                 self.outages += 1
-            self._error = str(error)
+            self.error = str(error)
             self._turn(False)
             return
         self.latency_s, self._endpoint, self._version = health.latency_s, health.endpoint, health.version
-        self._error = ""
+        self.error = ""
         self._turn(True)
 
     def _turn(self, up: bool) -> None:
@@ -60,5 +61,5 @@ class StoreWatch:
             "endpoint": self._endpoint,
             "server_version": self._version,
             "outages": self.outages,
-            "last_error": self._error,
+            "last_error": self.error,
         }

@@ -67,7 +67,9 @@ def test_where_nobody_listens_the_message_names_the_socket(short_dir: Path) -> N
         Client(short_dir).get("status")
 
 
-@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{{{"])
+@pytest.mark.parametrize(
+    "answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{{{"]
+)
 def test_another_program_on_the_socket_is_not_taken_for_tulled(short_dir: Path, answer: bytes) -> None:
     def serve(listener: socket.socket) -> None:
         sock, _ = listener.accept()

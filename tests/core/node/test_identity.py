@@ -25,7 +25,9 @@ def test_two_nodes_have_different_ids(tmp_path: Path) -> None:
     assert node_id(tmp_path / "one") != node_id(tmp_path / "two")
 
 
-@pytest.mark.parametrize("damage", [b"", b"0" * 31, b"0" * 33, b"G" * 32, b"\xff" * 32, b"0" * 16 + b"\n" + b"0" * 15])
+@pytest.mark.parametrize(
+    "damage", [b"", b"0" * 31, b"0" * 33, b"G" * 32, b"\xff" * 32, b"0" * 16 + b"\n" + b"0" * 15]
+)
 def test_a_damaged_file_is_refused_by_name_and_not_overwritten(tmp_path: Path, damage: bytes) -> None:
     file = tmp_path / "id"
     file.write_bytes(damage)
@@ -42,9 +44,9 @@ def test_a_directory_in_its_place_is_refused(tmp_path: Path) -> None:
 
 def test_where_it_cannot_be_written_the_message_names_the_flag(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(IdentityError, match="--state-dir|cannot be read"):
+    with pytest.raises(IdentityError, match=r"--state-dir|cannot be read"):
         node_id(tmp_path / "file")
-    with pytest.raises(IdentityError, match="cannot be written.*--state-dir"):
+    with pytest.raises(IdentityError, match=r"cannot be written.*--state-dir"):
         node_id(Path("/proc/tulle"))
 
 

@@ -80,10 +80,9 @@ def test_what_others_change_is_put_right_and_remembered(link: Any) -> None:
         keeper.want("dataplane", LINK)
         keeper.want("backend", ROUTE)
         await keeper.settle()
-        await asyncio.create_subprocess_exec("ip", "link", "set", "v0", "mtu", "1300")
-        changed: tuple[str, ...] = ()
-        while not changed:
-            changed = (await keeper.settle()).changed
+        other = await asyncio.create_subprocess_exec("ip", "link", "set", "v0", "mtu", "1300")
+        await other.wait()
+        changed = (await keeper.settle()).changed
         assert changed == ("v0: mtu was 1300, set to 1400",)
         (mend,) = keeper.mends
         assert (mend.at, mend.line) == (1_700_000_000.0, changed[0])
@@ -127,9 +126,7 @@ def test_only_the_latest_mends_are_kept(link: Any) -> None:
     kept(link, test)
 
 
-def test_a_problem_is_said_once_and_kept_for_the_status(
-    netns: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_problem_is_said_once_and_kept_for_the_status(netns: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def test(keeper: Keeper) -> None:
         keeper.want("backend", ROUTE)
         await keeper.settle()

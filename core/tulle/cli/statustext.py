@@ -1,0 +1,184 @@
+"""A node's status as lines for people: one screen, whether there are 3 peers or 5,000. Pure.
+
+What is wrong comes before the peers, and the peers that something is wrong with, or that have traffic, come before
+the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import click
+
+from tulle.cli.output import columns, duration, printable, size
+from tulle.contracts.backend import Problem
+from tulle.node.answers import DataplaneAnswer, PeerAnswer, StatusAnswer, StoreAnswer, Traffic, drops_of
+
+SHOWN_PEERS = 20
+SHOWN_PROBLEMS = 10
+SHOWN_MENDS = 3
+
+HEADERS = ("PEER", "SUBNETS", "ENDPOINTS", "LAST SEEN", "OUT", "IN", "DROPPED")
+NO_TRAFFIC = Traffic()
+
+
+def overview(status: StatusAnswer, now: float, *, everything: bool = False) -> Iterator[str]:
+    """`now`: Unix time. `everything`: all peers, problems and mends."""
+    yield _node(status)
+    yield from _store(status.store, now)
+    yield from _place(status)
+    yield from _plane(status)
+    yield from _mended(status, now, None if everything else SHOWN_MENDS)
+    yield from _problems(status.problems, None if everything else SHOWN_PROBLEMS)
+    yield from _peers(status, None if everything else SHOWN_PEERS)
+
+
+def only_problems(status: StatusAnswer) -> Iterator[str]:
+    """All that is wrong, and nothing else."""
+    yield _node(status)
+    yield from _problems(status.problems, None)
+
+
+def in_full(status: StatusAnswer, peer: PeerAnswer) -> Iterator[str]:
+    """One peer, a line for each thing that is known of it."""
+    traffic = peer.traffic or NO_TRAFFIC
+    yield _line("peer", peer.node)
+    yield _line("lease", peer.key)
+    yield _line("subnets", ", ".join(peer.subnets))
+    yield _line("endpoints", ", ".join(peer.endpoints) or "none")
+    yield _line("backend", peer.backend or "not named by its lease")
+    yield _line("last seen", _seen(traffic))
+    yield _line("out", _amount(traffic.packets_out, traffic.bytes_out))
+    yield _line("in", _amount(traffic.packets_in, traffic.bytes_in))
+    yield _line("dropped", _drops(traffic.drops) or "nothing that is counted by peer")
+    yield from _problems([one for one in status.problems if _concerns(one, peer)], None)
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name.ljust(9)} {printable(text)}"
+
+
+def _node(status: StatusAnswer) -> str:
+    if status.ready:
+        state = click.style("ready", fg="green")
+    else:
+        reasons = printable("; ".join(status.not_ready_because))
+        state = click.style(f"not ready: {reasons}", fg="red")
+    return f"{'node'.ljust(9)} {printable(status.node)}: {state} (tulle {printable(status.version)})"
+
+
+def _store(store: StoreAnswer, now: float) -> Iterator[str]:
+    kind = ", single-machine" if store.single_machine else ""
+    chosen = ", taken since nothing chose another" if store.by_default else ""
+    state = f"{store.state} for {duration(max(now - store.since, 0))}"
+    if store.state == "connected":
+        state += f", answers in {store.latency_s * 1000:.1f} ms"
+    outages = f", {store.outages} outages" if store.outages else ""
+    yield _line("store", f"{store.name} at {store.location}{kind}{chosen}: {state}{outages}")
+
+
+def _place(status: StatusAnswer) -> Iterator[str]:
+    lease = status.store.lease
+    if status.subnets:
+        kept = ""
+        if lease is not None:
+            reserved = "reserved, " if lease.reserved else ""
+            kept = f" ({reserved}confirmed {duration(lease.confirmed_s_ago)} ago)"
+        yield _line("subnets", f"{', '.join(status.subnets)} of {', '.join(status.networks)}{kept}")
+    underlay = status.underlay
+    if underlay.link:
+        public = ", ".join(underlay.public)
+        yield _line("underlay", f"{underlay.link}, MTU {underlay.mtu}, {public} ({underlay.because})")
+
+
+def _plane(status: StatusAnswer) -> Iterator[str]:
+    plane = status.dataplane
+    kind = status.backend.get("type", "")
+    if not plane.engine:
+        if kind:
+            yield _line("backend", str(kind))
+        return
+    forwarder = f"forwarder {plane.forwarder_pid}" if plane.forwarder_pid else "no forwarder runs"
+    if plane.forwarder_restarts:
+        forwarder += f", replaced {plane.forwarder_restarts} times"
+    state = f"state {plane.generation_applied} of {plane.generation_wanted}"
+    yield _line("backend", f"{kind}: engine {plane.engine} ({plane.engine_because}), {forwarder}, {state}")
+    for note in plane.engine_notes:
+        yield _line("", note)
+    yield from _traffic(plane)
+
+
+def _traffic(plane: DataplaneAnswer) -> Iterator[str]:
+    counters = plane.counters
+    ways = [
+        f"{way} {_amount(counters.get(f'packets-{way}', 0), counters.get(f'bytes-{way}', 0))}"
+        for way in ("out", "in")
+    ]
+    yield _line("traffic", ", ".join(ways))
+    yield _line("dropped", _drops(drops_of(counters)) or "nothing")
+
+
+def _mended(status: StatusAnswer, now: float, most: int | None) -> Iterator[str]:
+    if status.mends:
+        yield _line("mended", f"{status.mends} times since tulled's start; the latest:")
+        shown = status.mended if most is None else status.mended[-most:]
+        for one in reversed(shown):
+            yield _line("", f"{duration(max(now - one.at, 0))} ago: {one.line}")
+
+
+def _problems(problems: Sequence[Problem], most: int | None) -> Iterator[str]:
+    for one in problems[:most]:
+        word = click.style("problem".ljust(9), fg="yellow")
+        yield f"{word} {printable(one.subject)}: {printable(one.message)}"
+    hidden = len(problems[most:]) if most is not None else 0
+    if hidden:
+        yield _line("", f"… and {hidden:,} more problems: --problems")
+
+
+def _peers(status: StatusAnswer, most: int | None) -> Iterator[str]:
+    if not status.peers:
+        yield _line("peers", "none yet: is another node's tulled running on this store?")
+        return
+    subjects = {one.subject for one in status.problems}
+    ordered = sorted(status.peers, key=lambda one: _rank(one, subjects))
+    shown = ordered[:most]
+    yield _line("peers", f"{status.peer_count:,}")
+    yield from columns(HEADERS, [_row(one) for one in shown])
+    if len(shown) < len(ordered):
+        yield f"… and {len(ordered) - len(shown):,} more: --all"
+
+
+def _rank(peer: PeerAnswer, subjects: set[str]) -> tuple[bool, int, str]:
+    traffic = peer.traffic or NO_TRAFFIC
+    wrong = peer.node in subjects or peer.key in subjects
+    return (not wrong, -(traffic.bytes_in + traffic.bytes_out), peer.node)
+
+
+def _concerns(problem: Problem, peer: PeerAnswer) -> bool:
+    return problem.subject in (peer.node, peer.key)
+
+
+def _row(peer: PeerAnswer) -> tuple[str, ...]:
+    traffic = peer.traffic or NO_TRAFFIC
+    texts = (
+        peer.node,
+        ", ".join(peer.subnets),
+        ", ".join(peer.endpoints) or "none",
+        _seen(traffic),
+        _amount(traffic.packets_out, traffic.bytes_out),
+        _amount(traffic.packets_in, traffic.bytes_in),
+        _drops(traffic.drops),
+    )
+    return tuple(map(printable, texts))
+
+
+def _seen(traffic: Traffic) -> str:
+    return "never" if traffic.last_seen_s_ago is None else f"{duration(traffic.last_seen_s_ago)} ago"
+
+
+def _amount(packets: int, count: int) -> str:
+    return f"{packets:,} ({size(count)})"
+
+
+def _drops(drops: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in drops.items() if count)
