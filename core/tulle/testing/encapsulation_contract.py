@@ -1,16 +1,16 @@
 """What every encapsulation must do: two ends over a wire that is a list, on a clock that tests move.
 
-    class TestMine(EncapsulationContract):
-        authenticates = True
+class TestMine(EncapsulationContract):
+    authenticates = True
 
-        def make_end(self, paths, random_bytes):
-            return Mine(paths, random_bytes)
+    def make_end(self, paths, random_bytes):
+        return Mine(paths, random_bytes)
 
-        def options_of(self, node):
-            return {"PrivateKey": PRIVATE[node]}
+    def options_of(self, node):
+        return {"PrivateKey": PRIVATE[node]}
 
-        def settings_of(self, node):
-            return {"PublicKey": PUBLIC[node]}
+    def settings_of(self, node):
+        return {"PublicKey": PUBLIC[node]}
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import pytest
 
 from tulle.contracts.encapsulation import Buffer, Encapsulation, Outgoing, PathId, Paths, PeerId
 from tulle.testing.packets import packet
@@ -85,9 +86,9 @@ class End:
     def knows(self, node: str, place: int = 0) -> PeerId:
         """Tell it of a node, and where that is."""
         number = NODES.index(node) + 1
-        self._peers_at = {
-            path: peers - {PeerId(number)} for path, peers in self._peers_at.items()
-        } | {number + place: frozenset({PeerId(number)})}
+        self._peers_at = {path: peers - {PeerId(number)} for path, peers in self._peers_at.items()} | {
+            number + place: frozenset({PeerId(number)})
+        }
         settings = self.contract.settings_of(node)
         peer, path = PeerId(number), PathId(number + place)
         self.encapsulation.set_peer(peer, [path], settings, self.wire.now)
@@ -115,7 +116,9 @@ class End:
 
     def tick(self) -> None:
         outgoing, self.deadline = self.encapsulation.tick(self.wire.now)
-        assert self.deadline is None or self.deadline > self.wire.now, "a deadline in the past makes loops spin"
+        assert self.deadline is None or self.deadline > self.wire.now, (
+            "a deadline in the past makes loops spin"
+        )
         self.wire.carry(self.node, outgoing)
 
     def packets_from(self, peer: PeerId) -> list[bytes]:
@@ -213,14 +216,16 @@ class EncapsulationContract:
         pass_time(wire, lambda: False, 3.0)
         assert [senders for senders, _ in a.received if senders] == []
 
-    def test_a_repeated_datagram_is_delivered_once_where_there_is_a_way_to_tell(self) -> None:
+    def test_a_repeated_datagram_is_delivered_once(self) -> None:
+        if not self.authenticates:
+            pytest.skip("nothing in a datagram tells a repeat")
         wire, a, b, b_at_a, a_at_b = self.pair()
         self.talk(wire, a, b_at_a, b, a_at_b, b"once")
         heard = len(b.received)
         for sender, _, one in list(wire.seen):
             if sender == "a":
                 b.hear(PathId(1), [one])
-        assert len(b.received) == heard or not self.authenticates
+        assert len(b.received) == heard
 
     def test_a_removed_peer_is_neither_sealed_for_nor_named(self) -> None:
         wire, a, b, b_at_a, a_at_b = self.pair()
@@ -300,7 +305,7 @@ class EncapsulationContract:
         """Whatever stands in them: they come from another process."""
         wire = Wire()
         a = End(wire, "a", self)
-        for options in ({"no such option": 1}, {key: object for key in self.options_of("a")}):
+        for options in ({"no such option": 1}, dict.fromkeys(self.options_of("a"), object)):
             try:
                 a.encapsulation.configure(options, wire.now)
             except ValueError:
