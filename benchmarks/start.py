@@ -21,6 +21,7 @@ from tulle.lab.daemons import is_ready
 from tulle.lab.errors import LabError
 from tulle.lab.plan import RUN_DIR
 from tulle.node.client import ApiError, Client, NotRunning
+from tulle.worker.supervise import STABLE_S
 
 QUESTION = "How soon after a start or a death do packets flow, and what memory does it take?"
 
@@ -44,7 +45,10 @@ def measure(effort: Effort) -> Result:
     turns = Turns()
     counts: dict[str, int] = {}
     with Lab(nodes=2, pods=1, store="etcd", engine="python") as lab:
-        for _ in range(effort.turns):
+        for turn in range(effort.turns):
+            if turn:
+                # A forwarder that dies again sooner than this is started again later, on purpose.
+                time.sleep(STABLE_S)
             turns.add(START, IMPORTS, imports_s())
             for subject in (AFTER_TERM, AFTER_KILL, ALL_NEW):
                 turns.add(START, subject, restart_s(lab, subject))

@@ -69,9 +69,14 @@ def test_engine_moves_every_packet_of_each_batch() -> None:
 @pytest.mark.etcd
 def test_leases_finds_every_node_in_both_stores() -> None:
     found = quick("leases")
-    steps = ("listed", "in the peer table", "first peers of a new node")
+    steps = ("listed", "in the peer table", "with member records", "first peers of a new node")
     assert found["counts"] == {f"{store}: {step}": 500 for store in ("etcd", "sqlite") for step in steps}
-    assert {one["name"] for one in found["figures"]} == {"etcd", "sqlite"}
+    for store in ("etcd", "sqlite"):
+        assert (
+            subjects(found, f"{store}, 500 nodes")
+            == subjects(found, f"{store}, own processor time")
+            == set(steps)
+        )
 
 
 def test_peers_has_the_forwarder_take_all_of_them() -> None:

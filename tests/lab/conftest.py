@@ -65,9 +65,18 @@ LabMaker = Callable[..., Lab]
 
 @pytest.fixture(scope="module")
 def make_lab(registry: Registry) -> Iterator[LabMaker]:
-    """`make_lab(nodes=2, ...)` brings a lab up that lasts as long as the module's tests."""
+    """`make_lab(nodes=2, ...)` brings a lab up that lasts as long as the module's tests; asked for the same again, it
+    gives the same (tests come in any order, also those of one parameter)."""
+    made: dict[str, Lab] = {}
     with ExitStack() as stack:
-        yield lambda **how: stack.enter_context(Lab(registry=registry, **how))
+
+        def make(**how: Any) -> Lab:
+            key = repr(sorted(how.items()))
+            if key not in made:
+                made[key] = stack.enter_context(Lab(registry=registry, **how))
+            return made[key]
+
+        yield make
 
 
 class Hands:

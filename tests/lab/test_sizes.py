@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tulle.lab import Lab
+from tulle.lab.plan import SUBNET_FILE
 from tulle.lab.registry import Registry
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-sizes")]
@@ -96,16 +98,35 @@ def is_fragment(packet: bytes) -> bool:
 def test_outer_packets_are_fragmented_where_the_nodes_own_interface_has_become_narrow(
     registry: Registry, hands: Callable[[Lab], Any], family: Any
 ) -> None:
-    """tulled took the MTU for the tunnel when it started. A batch that no longer fits one send (UDP_SEGMENT, EMSGSIZE)
-    goes one by one."""
+    """While tulled, which would follow it, cannot. A batch that no longer fits one send (UDP_SEGMENT, EMSGSIZE) goes
+    one by one."""
     with Lab(nodes=2, pods=1, family=family, registry=registry) as lab:
         node = hands(lab)
+        lab.kill_tulled("n1", signal.SIGSTOP)
         node.kernel("n1", ("link", "set", {"link": "eth0", "mtu": NARROW_MTU}))
         with node.capture("switch", link="to-n1") as finish:
             assert lab.transfer("n1/p1", "n2/p1", MOVED_BYTES >> 3).unchanged
             assert biggest_outer(finish(), lab.address("n1")) <= NARROW_MTU
         assert lab.transfer("n1/p1", "n2/p1", MOVED_BYTES).unchanged
+        lab.kill_tulled("n1", signal.SIGCONT)
+        lab.wait_ready()
         assert "segments-turned-off" not in node.counters("n1")
+
+
+def test_the_tunnel_follows_the_mtu_of_the_nodes_interface(
+    registry: Registry, hands: Callable[[Lab], Any], eventually: Callable[..., Any]
+) -> None:
+    with Lab(nodes=2, pods=1, registry=registry) as lab:
+        node, wanted = hands(lab), NARROW_MTU - OVERHEAD["4"]
+        before = node.links("n1")["tulle0"]
+        node.kernel("n1", ("link", "set", {"link": "eth0", "mtu": NARROW_MTU}))
+        eventually(lambda: node.links("n1")["tulle0"]["mtu"] == wanted)
+        eventually(lambda: f"FLANNEL_MTU={wanted}" in lab.read_file("n1", SUBNET_FILE).split())
+        assert node.links("n1")["tulle0"]["index"] == before["index"]
+        # The pods were made before and still believe in the old one: path MTU discovery tells them.
+        assert lab.transfer("n1/p1", "n2/p1", MOVED_BYTES >> 3).unchanged
+        node.kernel("n1", ("link", "set", {"link": "eth0", "mtu": UNDERLAY_MTU}))
+        eventually(lambda: node.links("n1")["tulle0"] == before)
 
 
 def test_outer_packets_are_fragmented_by_a_router_with_a_narrow_way(

@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -135,6 +136,14 @@ def say(line: Any) -> None:
     print(json.dumps(line), flush=True)
 
 
+VERBS: dict[str, Callable[..., None]] = {
+    "capture": capture,
+    "raw": raw,
+    "udp": udp,
+    "receive": receive,
+    "probe": probe,
+}
+
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
-    {"capture": capture, "raw": raw, "udp": udp, "probe": probe, "receive": receive}[order.pop("do")](**order)
+    VERBS[order.pop("do")](**order)

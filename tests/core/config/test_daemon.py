@@ -178,7 +178,10 @@ def test_the_prefix_gets_one_slash_before_it_and_none_behind(prefix: str) -> Non
         (["--healthz-port=65536"], "--healthz-port: 65536 is not a port; give 1 to 65535, or 0"),
         (["--healthz-port=-1"], "--healthz-port: -1 is not a port"),
         (["--log-format=xml"], '--log-format: "xml" is not a form of log lines; give text or json'),
-        (["--kube-subnet-mgr"], "--kube-subnet-mgr: true asks for subnets from Kubernetes, and this tulle has no"),
+        (
+            ["--kube-subnet-mgr"],
+            "--kube-subnet-mgr: true asks for subnets from Kubernetes, and this tulle has no",
+        ),
         (["--engine=Turbo!"], '--engine: "Turbo!" is not an engine'),
         (["--state-dir="], '--state-dir: "" is not a path; give a path such as /var/lib/tulle'),
         (["--run-dir=a\0b"], "--run-dir: "),

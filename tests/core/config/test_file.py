@@ -29,7 +29,13 @@ def problems(text: str | bytes) -> list[str]:
 
 def test_keys_are_flags_names_with_either_dash() -> None:
     found = parse('node-name = "n"\nstate_dir = "/s"\nv = 2\niface = ["a", "b"]\nlog-backtrace-at = "x"\n')
-    assert found == {"node-name": "n", "state-dir": "/s", "v": 2, "iface": ["a", "b"], "log_backtrace_at": "x"}
+    assert found == {
+        "node-name": "n",
+        "state-dir": "/s",
+        "v": 2,
+        "iface": ["a", "b"],
+        "log_backtrace_at": "x",
+    }
 
 
 def test_a_plugins_flags_may_stand_in_a_table_of_its_name() -> None:

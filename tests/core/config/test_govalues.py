@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tulle.config.govalues import parse_bool, parse_duration, parse_int
+from tulle.config.govalues import compile_regexp, parse_bool, parse_duration, parse_int
 
 
 @pytest.mark.parametrize("word", ["1", "t", "T", "TRUE", "true", "True"])
@@ -106,3 +106,45 @@ def test_any_text_is_a_value_or_none(text: str) -> None:
     assert parse_bool(text) in (True, False, None)
     assert isinstance(parse_int(text), int | None)
     assert isinstance(parse_duration(text), float | None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found", "other"),
+    [
+        (r"^eth\d+$", "eth10", "veth10"),
+        ("^(ens|eth)", "ens3", "lo"),
+        ("^e[[:alpha:]]{2}[[:digit:]]\\z", "eth0", "eth01"),
+        ("(?i)ETH", "eth0", "lo"),
+        (r"192\.0\.", "192.0.2.1", "19210"),
+        (r"\d", "eth0", "eth\u0663"),
+        ("[[a]", "[", "b"),
+    ],
+)
+def test_a_regular_expression_means_what_it_means_in_go(pattern: str, found: str, other: str) -> None:
+    compiled = compile_regexp(pattern)
+    assert compiled.search(found)
+    assert not compiled.search(other)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("eth[0", "unterminated character set at position 3"),
+        ("*", "nothing to repeat at position 0"),
+        ("(" * 5000 + ")" * 5000, "recursion"),
+        ("a{99999999999999999999}", "too large"),
+    ],
+)
+def test_what_is_no_regular_expression_is_told_with_its_place(pattern: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        compile_regexp(pattern)
+
+
+@given(st.text(max_size=20))
+def test_any_text_compiles_or_is_a_value_error_with_a_reason(text: str) -> None:
+    reason = "none"
+    try:
+        compile_regexp(text)
+    except ValueError as error:
+        reason = str(error)
+    assert reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -237,10 +238,9 @@ def test_garbage_on_the_control_socket_does_not_disturb_it(rig: Rig) -> None:
             hostile.connect(str(rig.path))
             hostile.send(b"GET / HTTP/1.1\r\n\r\n" * 100)
             hostile.settimeout(WAIT_S)
-            with pytest.raises(ConnectionResetError):
+            with contextlib.suppress(ConnectionResetError):  # the end of the stream is as good
                 while await asyncio.to_thread(hostile.recv, 1000):
                     pass
-                raise ConnectionResetError  # the end of the stream is as good
         assert (await stats(session)).generation == 1
         session.close()
 

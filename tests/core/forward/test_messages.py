@@ -22,7 +22,9 @@ def peer(number: int) -> DataPeer:
 @pytest.mark.parametrize(
     "message",
     [
-        State(base=None, generation=1, local=Local(), options={"k": b"secret"}, peers=[peer(1)], removed=["x"]),
+        State(
+            base=None, generation=1, local=Local(), options={"k": b"secret"}, peers=[peer(1)], removed=["x"]
+        ),
         State(base=4, generation=5, part=2, more=True),
         messages.Applied(3, ["bad"]),
         messages.Resend(2),
@@ -59,7 +61,9 @@ def test_parts_are_small_and_together_the_whole(count: int) -> None:
     assert [one.more for one in found] == [True] * (len(found) - 1) + [False]
     assert all(len(one.peers) <= PART_PEERS for one in found)
     assert [one for part in found for one in part.peers] == whole.peers
-    assert [(one.local, one.options, one.removed) for one in found[1:]] == [(None, None, [])] * (len(found) - 1)
+    assert [(one.local, one.options, one.removed) for one in found[1:]] == [(None, None, [])] * (
+        len(found) - 1
+    )
     copy = StateCopy()
     changes = [copy.take(one) for one in found]
     assert [one is not None and one.complete for one in changes] == [False] * (len(found) - 1) + [True]

@@ -87,7 +87,8 @@ def test_strangers_are_forgotten_oldest_first_and_peers_never(table: PathTable) 
 
 def test_paths_of_removed_peers_are_bounded_as_strangers_are(table: PathTable) -> None:
     paths = [
-        table.set_peer(PeerId(number), [Endpoint(HOSTS[4], number)])[0] for number in range(1, 2 + MAX_STRANGERS)
+        table.set_peer(PeerId(number), [Endpoint(HOSTS[4], number)])[0]
+        for number in range(1, 2 + MAX_STRANGERS)
     ]
     for number in range(1, 2 + MAX_STRANGERS):
         table.remove_peer(PeerId(number))

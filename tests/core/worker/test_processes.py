@@ -21,7 +21,12 @@ def mark() -> str:
 @pytest.fixture
 def sleeper(mark: str) -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()", mark],
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()",
+            mark,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
