@@ -12,9 +12,6 @@ from typing import Literal
 
 import msgspec
 
-MAX_DEPTH = 16
-"""Of chains that jump to chains, as the kernel allows (NFT_JUMP_STACK_SIZE)."""
-
 Verdict = Literal["accept", "drop", "jump", "goto", "return", "other", ""]
 """drop: reject too. other: it may end the packet's way here in a way we cannot judge. "": the rule decides nothing."""
 
@@ -83,15 +80,27 @@ class _End(msgspec.Struct, frozen=True):
     doubt: bool
 
 
+LOOP = _End("", "", True)
+"""A chain that calls itself, which the kernel refuses, or that is not there."""
+
+
 def outcome(chains: Chains, base: Chain, packet: Packet) -> Outcome:
-    """Of a base chain for a packet of its family."""
-    end = _walk(chains, base, packet, 0)
+    """Of a base chain for a packet of its family. Each chain is walked once, however many jump to it."""
+    end = _walk(chains, base, packet, {})
     if end.verdict:
         return Outcome(end.verdict, end.because, not end.doubt)
     return Outcome(base.policy, f"policy {base.policy}", not end.doubt)
 
 
-def _walk(chains: Chains, chain: Chain, packet: Packet, depth: int) -> _End:
+def _walk(chains: Chains, chain: Chain, packet: Packet, ends: dict[str, _End]) -> _End:
+    """`ends`: of the chains of this table that were walked, by name; LOOP while a chain is being walked."""
+    if chain.name not in ends:
+        ends[chain.name] = LOOP
+        ends[chain.name] = _first_end(chains, chain, packet, ends)
+    return ends[chain.name]
+
+
+def _first_end(chains: Chains, chain: Chain, packet: Packet, ends: dict[str, _End]) -> _End:
     doubt = False
     for rule in chain.rules:
         hit = _holds(rule, packet)
@@ -99,11 +108,7 @@ def _walk(chains: Chains, chain: Chain, packet: Packet, depth: int) -> _End:
             continue
         if rule.verdict in ("jump", "goto"):
             called = chains.get((chain.family, chain.table, rule.target))
-            end = (
-                _walk(chains, called, packet, depth + 1)
-                if called and depth < MAX_DEPTH
-                else _End("", "", True)
-            )
+            end = _walk(chains, called, packet, ends) if called else LOOP
             doubt |= end.doubt
             if end.verdict and hit:
                 return _End(end.verdict, end.because, doubt)

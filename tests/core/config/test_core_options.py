@@ -1,3 +1,5 @@
+"""The list of core options is sound."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""tulled's settings: defaults, every flag, everything wrong at once."""
+
 from __future__ import annotations
 
 import json

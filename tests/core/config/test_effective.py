@@ -1,3 +1,5 @@
+"""What `tulled --check` prints: every value, and where it is from."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""What a config error says."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""The configuration file: TOML, with flags as keys."""
+
 from __future__ import annotations
 
 from typing import Any

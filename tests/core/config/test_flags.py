@@ -1,3 +1,5 @@
+"""Flags as Go parses them, and where a value may come from."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Values as Go's flag package reads them."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Options in groups: core, each plugin, those without effect."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""What `tulled --help` prints."""
+
 from __future__ import annotations
 
 from tulle.config.groups import Group, option_groups

@@ -1,3 +1,5 @@
+"""flannel's flags of parts that tulle does not have."""
+
 from __future__ import annotations
 
 import pytest

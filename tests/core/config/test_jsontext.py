@@ -1,3 +1,5 @@
+"""JSON objects from a store, whoever wrote them."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The network config: each field, its default, and what is wrong with it."""
+
 from __future__ import annotations
 
 import json

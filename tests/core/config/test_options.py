@@ -1,3 +1,5 @@
+"""Options of a backend, from its object in the network config."""
+
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal

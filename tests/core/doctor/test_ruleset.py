@@ -125,6 +125,15 @@ def test_the_reason_is_the_rule_or_the_policy() -> None:
     assert outcome({}, chain(policy="drop"), PACKET) == Outcome("drop", "policy drop", True)
 
 
+def test_chains_that_jump_to_each_other_many_times_are_walked_once() -> None:
+    """As Kubernetes' chains do: with one walk a jump this would take 8^16 steps."""
+    called = [chain(*[rule("jump", target=f"c{level + 1}")] * 8, name=f"c{level}") for level in range(16)]
+    assert ended(chain(rule("jump", target="c0"), policy="drop"), *called, chain(name="c16")) == (
+        "drop",
+        True,
+    )
+
+
 values = st.text("0123456789abcdef.:/-*", max_size=12)
 tests = st.builds(
     Test,

@@ -1,3 +1,5 @@
+"""The Internet checksum: published examples, and any bytes against a slow sum."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace

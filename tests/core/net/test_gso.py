@@ -1,3 +1,5 @@
+"""The virtio header, and packets that the kernel left unfinished: checksums, segments."""
+
 from __future__ import annotations
 
 import struct

@@ -1,3 +1,5 @@
+"""ICMP errors: to whom, about what, how long, and never about an error."""
+
 from __future__ import annotations
 
 from ipaddress import ip_address

@@ -1,3 +1,5 @@
+"""IP headers: addresses and ends of what is whole, None for everything else."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace

@@ -1,3 +1,5 @@
+"""Prefixes, and flannel's keys for them."""
+
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network

@@ -1,3 +1,5 @@
+"""The subnets of a network: counting, naming, finding."""
+
 from __future__ import annotations
 
 import time

@@ -1,3 +1,5 @@
+"""The longest-prefix table against asking every prefix."""
+
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network

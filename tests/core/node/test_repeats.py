@@ -1,3 +1,5 @@
+"""What repeats is logged a few times in a window; the rest is counted."""
+
 from __future__ import annotations
 
 from hypothesis import given
