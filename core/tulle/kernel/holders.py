@@ -50,12 +50,13 @@ def udp_port_holders(port: int) -> list[Holder]:
 
 
 def tun_holders(device: str) -> list[Holder]:
-    """The processes that hold a descriptor of that TUN or TAP device. (By name: a device of the same name in
-    another network namespace is found as well.)"""
+    """The processes of this network namespace that hold a descriptor of that TUN or TAP device. (Devices of one name
+    can be in several namespaces, and a descriptor does not tell which one its device is in.)"""
     line = f"iff:\t{device}"
+    here = _link(PROC / "thread-self/ns/net")
 
     def holds(pid: str, fd: str) -> bool:
-        is_tun = _link(PROC / pid / "fd" / fd) == "/dev/net/tun"
+        is_tun = _link(PROC / pid / "fd" / fd) == "/dev/net/tun" and here in _namespaces(pid)
         return is_tun and line in _text(PROC / pid / "fdinfo" / fd).splitlines()
 
     return _holders(holds)
@@ -67,6 +68,11 @@ def _holders(holds: Callable[[str, str], bool]) -> list[Holder]:
         if any(holds(pid, fd) for fd in _names(PROC / pid / "fd")):
             found.append(Holder(_text(PROC / pid / "comm").strip() or "a process", int(pid)))
     return found
+
+
+def _namespaces(pid: str) -> set[str]:
+    """The network namespaces that its threads are in."""
+    return {_link(PROC / pid / "task" / thread / "ns/net") for thread in _names(PROC / pid / "task")}
 
 
 def _names(directory: Path) -> list[str]:

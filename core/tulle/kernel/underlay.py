@@ -14,7 +14,7 @@ import msgspec
 
 from tulle.config.govalues import compile_regexp
 from tulle.contracts.backend import Underlay
-from tulle.net.prefix import Address, Family
+from tulle.net.prefix import Address, Family, Prefix
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 
@@ -85,6 +85,22 @@ class Wish(msgspec.Struct, frozen=True):
     patterns: tuple[str, ...] = ()
     """Regular expressions that `compile_regexp` takes."""
     can_reach: tuple[Address, ...] = ()
+
+
+def outside(seen: Surroundings, networks: Collection[Prefix]) -> Surroundings:
+    """The same without addresses of the cluster's own networks: a pods' bridge is never the way to other nodes."""
+
+    def inside(local: LocalAddress) -> bool:
+        return any(
+            local.address.version == one.version and local.address.ip in one
+            for one in networks
+        )
+
+    links = tuple(
+        msgspec.structs.replace(link, addresses=tuple(a for a in link.addresses if not inside(a)))
+        for link in seen.links
+    )
+    return msgspec.structs.replace(seen, links=links)
 
 
 def choose(
