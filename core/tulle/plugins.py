@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import msgspec
 import pluggy
 
 from tulle import hookspecs
-from tulle.config.daemon import CORE_OPTIONS
+from tulle.config.core_options import CORE_OPTIONS
+from tulle.config.groups import Group, option_groups
 from tulle.contracts.specs import (
     ApiMethod,
     BackendSpec,
@@ -183,6 +184,10 @@ class Plugins:
             found += [(info, option) for info, spec in self.collect(hook) for option in spec.options]
         return found
 
+    def option_groups(self) -> tuple[Group, ...]:
+        """Every flag of tulled, by whose it is. Raises ValueError where two plugins want one name in different ways."""
+        return option_groups((info.name, option) for info, option in self.options())
+
     def find(self, hook: str, kind: type[S], name: str, asked_by: str) -> S:
         """The spec of that name or alias. Raises PluginError that names what there is and what is broken."""
         wanted = name.lower()
@@ -220,13 +225,7 @@ class Plugins:
 def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
     """Load every entry point of the group. Nothing a plugin does wrong is raised."""
     plugins = Plugins()
-    for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_builtin_first):
-        dist = entry.dist
-        info = PluginInfo(
-            name=entry.name,
-            version=dist.version if dist else "",
-            origin=f"{dist.name} ({entry.value})" if dist else entry.value,
-        )
+    for info, entry in _described(entry_points(group=GROUP) if found is None else found):
         try:
             module = entry.load()
         except (Exception, SystemExit) as error:
@@ -236,9 +235,29 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
     return plugins
 
 
-def _builtin_first(entry: EntryPoint) -> tuple[bool, str]:
-    """What ships with tulle keeps its names, whoever else claims them."""
-    return (entry.dist is None or entry.dist.name != "tulle", entry.name)
+def _described(entries: Iterable[EntryPoint]) -> list[tuple[PluginInfo, EntryPoint]]:
+    """In the order of loading: what ships with tulle keeps its names, whoever else claims them."""
+    read: dict[
+        Distribution, tuple[str, str]
+    ] = {}  # each look at a distribution's name parses its whole metadata
+    found = []
+    for entry in entries:
+        name, version, origin = "", "", entry.value
+        if entry.dist is not None:
+            if entry.dist not in read:
+                read[entry.dist] = _name_and_version(entry.dist)
+            name, version = read[entry.dist]
+            origin = f"{name} ({entry.value})"
+        info = PluginInfo(name=entry.name, version=version, origin=origin)
+        found.append(((name != "tulle", entry.name), info, entry))
+    return [(info, entry) for _, info, entry in sorted(found, key=lambda one: one[0])]
+
+
+def _name_and_version(dist: Distribution) -> tuple[str, str]:
+    """Empty where the metadata, which anybody may have damaged, do not say."""
+    metadata = dist.metadata
+    name, version = (str(metadata[key]) if key in metadata else "" for key in ("Name", "Version"))
+    return name, version
 
 
 def _names(spec: Any) -> tuple[str, ...]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 
 import click
 
 from tulle import __version__
 from tulle.cli.main import tulle
-from tulle.config.daemon import daemon_options
+from tulle.config.core_options import CONFIG_FILE
+from tulle.config.groups import CORE
+from tulle.config.help import BUILTIN, explained, title
 from tulle.plugins import load_plugins
 
 
@@ -27,9 +30,9 @@ def escaped(text: str) -> str:
 def page(name: str, section: int, summary: str, parts: dict[str, list[str]]) -> str:
     lines = [f'.TH "{escaped(name.upper())}" {section} "" "tulle {__version__}" "tulle"']
     lines += [".SH NAME", f"{escaped(name)} \\- {escaped(summary.rstrip('.'))}"]
-    for title, content in parts.items():
+    for heading, content in parts.items():
         if content:
-            lines += [f'.SH "{title}"', *content]
+            lines += [f'.SH "{heading}"', *content]
     return "\n".join(lines) + "\n"
 
 
@@ -43,7 +46,7 @@ def command_pages(command: click.Command, name: str) -> Iterator[tuple[str, str]
     options, words = [], []
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if record is not None and record[1]:  # an argument has no help of its own: the description names it
             options += item(*record)
     if isinstance(command, click.Group):
         for word in command.list_commands(context):
@@ -52,7 +55,7 @@ def command_pages(command: click.Command, name: str) -> Iterator[tuple[str, str]
                 words += item(f"{name}-{word}(1)", found.get_short_help_str(200))
                 yield from command_pages(found, f"{name}-{word}")
     usage = escaped(" ".join(command.collect_usage_pieces(context)))
-    text = escaped((command.help or "").replace("\n\n", "\n.PP\n")).replace("\\&.PP", ".PP")
+    text = escaped(cleandoc(command.help or "").replace("\n\n", "\n.PP\n")).replace("\\&.PP", ".PP")
     yield (
         f"{name}.1",
         page(
@@ -64,6 +67,11 @@ def command_pages(command: click.Command, name: str) -> Iterator[tuple[str, str]
                 "DESCRIPTION": text.splitlines(),
                 "OPTIONS": options,
                 "WORDS": words,
+                "EXIT STATUS": [
+                    *item("0", "it was done, and nothing is wrong"),
+                    *item("1", "it could not be done, or what was looked at is wrong"),
+                    *item("2", "the words or the configuration are wrong; nothing was changed"),
+                ],
                 "SEE ALSO": ["tulle(1), tulled(8)"],
             },
         ),
@@ -71,12 +79,6 @@ def command_pages(command: click.Command, name: str) -> Iterator[tuple[str, str]
 
 
 def tulled_page() -> str:
-    plugins = load_plugins()
-    options = daemon_options(plugins.stores(), [option for _, option in plugins.collect("tulle_options")])
-    flags: list[str] = []
-    for one in sorted(options, key=lambda one: one.name):
-        default = f" (default {one.default})" if one.default not in (None, "", ()) else ""
-        flags += item(f"--{one.name}", f"{one.help}{default}")
     return page(
         "tulled",
         8,
@@ -88,11 +90,15 @@ def tulled_page() -> str:
                 "the other nodes by tulle\\-forwarder, which goes on while tulled is restarted.",
                 "Stays in the foreground.",
             ],
-            "OPTIONS": flags,
+            "OPTIONS": flags(),
             "ENVIRONMENT": [
                 "Each flag is read from TULLED_NAME where the command line does not give it, flannel's flags also from",
-                "FLANNELD_NAME.",
+                "FLANNELD_NAME: \\-\\-node\\-name from TULLED_NODE_NAME.",
             ],
+            "FILES": item(
+                CONFIG_FILE,
+                "flags' names as keys, in TOML; what neither the command line nor the environment gives",
+            ),
             "EXIT STATUS": [
                 *item("0", "after SIGTERM or tulle down"),
                 *item("1", "the node cannot go on"),
@@ -101,6 +107,18 @@ def tulled_page() -> str:
             "SEE ALSO": ["tulle(1)"],
         },
     )
+
+
+def flags() -> list[str]:
+    """Of tulled, by whose they are, in the order of `tulled --help`."""
+    found: list[str] = []
+    for group in load_plugins().option_groups():
+        options = (*group.options, *BUILTIN) if group.name == CORE else group.options
+        if options:
+            found.append(f'.SS "{escaped(title(group))}"')
+        for one in sorted(options, key=lambda one: one.name):
+            found += item(f"--{one.name}", explained(one))
+    return found
 
 
 def main() -> None:

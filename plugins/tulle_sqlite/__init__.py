@@ -20,6 +20,7 @@ def tulle_stores() -> list[StoreSpec]:
                     help="file of the sqlite store",
                 ),
             ),
+            missing="tulle_sqlite.opening:missing",
             embedded=True,
         )
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,16 @@ from tulle.contracts.store import (
 from tulle.store import mvcc
 from tulle_sqlite import schema
 from tulle_sqlite.clocks import Reading, lease_time
-from tulle_sqlite.opening import explain, is_busy, open_file, removed
+from tulle_sqlite.opening import (
+    discard_log,
+    explain,
+    identity,
+    is_busy,
+    log_path,
+    newer,
+    open_file,
+    removed,
+)
 from tulle_sqlite.transaction import State, Transaction, read_state
 
 KEEP_REVISIONS = 10_000
@@ -57,7 +65,7 @@ class Database:
         self._clocks = clocks
         self._keep_revisions = keep_revisions
         self._connection: sqlite3.Connection | None = None
-        self._identity = (0, 0)
+        self._identity = self._log_identity = (0, 0)
         self._written = False
 
     def call(self, deadline: float, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -91,7 +99,8 @@ class Database:
         self.drop()
 
     def health(self) -> None:
-        read_state(self._db)
+        with self._reading():
+            pass
 
     def get(self, key: str) -> KeyValue | None:
         with self._reading():
@@ -160,32 +169,26 @@ class Database:
 
     def _open(self, deadline: float) -> None:
         if self._connection is not None:
-            if self._identity_now() == self._identity:
+            if identity(self._path) == self._identity:
                 return
+            discard_log(self._path, self._log_identity)
             self.drop()
             raise removed(self._path)
         self._connection = open_file(self._path, deadline, self._clocks())
-        self._identity = self._identity_now()
-
-    def _identity_now(self) -> tuple[int, int]:
-        try:
-            found = os.stat(self._path)
-        except FileNotFoundError:
-            return (0, 0)
-        return (found.st_dev, found.st_ino)
+        self._identity, self._log_identity = identity(self._path), identity(log_path(self._path))
 
     @contextmanager
     def _reading(self) -> Iterator[State]:
         """One snapshot of the file, without what has expired."""
-        state = self._begin_reading()
-        if self._something_to_expire(state):
-            self._db.execute("ROLLBACK")
-            # Where that cannot be written (a full disk, a long writer) reading still helps the caller; the keys
-            # then go a little later, as they may in any store.
-            with suppress(sqlite3.OperationalError), self._writing():
-                pass
-            state = self._begin_reading()
         try:
+            state = self._begin_reading()
+            if self._something_to_expire(state):
+                self._db.execute("ROLLBACK")
+                # Where that cannot be written (a full disk, a long writer) reading still helps the caller; the keys
+                # then go a little later, as they may in any store.
+                with suppress(sqlite3.OperationalError), self._writing():
+                    pass
+                state = self._begin_reading()
             yield state
         finally:
             if self._db.in_transaction:
@@ -193,6 +196,7 @@ class Database:
 
     def _begin_reading(self) -> State:
         self._db.execute("BEGIN")
+        self._check_version()
         return read_state(self._db)
 
     def _something_to_expire(self, state: State) -> bool:
@@ -204,6 +208,7 @@ class Database:
         """The right to write, which one client at a time has; committed if the body ends well."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            self._check_version()
             txn = Transaction(self._db, self._clocks())
             txn.prepare()
             yield txn
@@ -213,6 +218,12 @@ class Database:
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+
+    def _check_version(self) -> None:
+        """A newer tulle may have changed the file's format while we have it open. Raises Denied."""
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version != schema.VERSION:
+            raise newer(self._path, version)
 
     def _select(self, select: str, prefix: str, order: str, **where: object) -> sqlite3.Cursor:
         where |= {"start": prefix, "end": mvcc.end_of_prefix(prefix)}

@@ -6,8 +6,8 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageMetadata, PathDistribution, distribution, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ Install = Callable[..., str]
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Write a distribution with one plugin module onto a path of the test's own; returns the module's name."""
     site = tmp_path / "site"
     site.mkdir()
@@ -240,3 +240,38 @@ def test_what_ships_with_tulle_comes_by_entry_points_as_others_do() -> None:
         "etcd",
         "udp",
     }
+
+
+def test_the_metadata_of_a_distribution_are_parsed_once_however_many_plugins_it_has() -> None:
+    class Counting(PathDistribution):
+        parsed = 0
+
+        @property
+        def metadata(self) -> PackageMetadata:
+            Counting.parsed += 1
+            return super().metadata
+
+    real = distribution("tulle")
+    assert isinstance(real, PathDistribution)
+    counting = Counting(real._path)  # there is no public way to the folder
+    entries = [one for one in counting.entry_points if one.group == GROUP]
+    assert len(entries) > 3
+    assert all(one.version == real.version for one in load_plugins(entries).infos)
+    assert Counting.parsed == 1
+
+
+def test_a_distribution_without_metadata_is_no_reason_to_fail(tmp_path: Path) -> None:
+    folder = tmp_path / "nothing-1.dist-info"
+    folder.mkdir()
+    (folder / "entry_points.txt").write_text(f"[{GROUP}]\nnothing = nothing_at_all\n")
+    (info,) = load_plugins(PathDistribution(folder).entry_points).infos
+    assert (info.name, info.version) == ("nothing", "")
+    assert "nothing_at_all" in info.error
+
+
+def test_every_flag_of_tulled_is_in_the_group_of_whom_it_is_from() -> None:
+    by_name = {group.name: {one.name for one in group.options} for group in load_plugins().option_groups()}
+    assert "node-name" in by_name["core"]
+    assert by_name["sqlite"] == {"sqlite-file"}
+    assert "etcd-endpoints" in by_name["etcd"]
+    assert "ip-masq" in by_name[""]

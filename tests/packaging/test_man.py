@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tulle.config.groups import all_options
+from tulle.config.help import title
+from tulle.plugins import load_plugins
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,6 +27,25 @@ def test_every_word_and_the_daemon_have_a_page(pages: Path) -> None:
     names = {page.name for page in pages.iterdir()}
     assert {"tulle.1", "tulled.8", "tulle-init.1", "tulle-lab-up.1", "tulle-config-check.1"} <= names
     assert "\\-\\-etcd\\-endpoints" in (pages / "tulled.8").read_text()
+
+
+def test_tulleds_page_has_every_flag_under_whose_it_is(pages: Path) -> None:
+    text = (pages / "tulled.8").read_text().replace("\\-", "-")
+    groups = load_plugins().option_groups()
+    assert [line[5:-1] for line in text.splitlines() if line.startswith(".SS ")] == [
+        title(one) for one in groups
+    ]
+    for option in all_options(groups):
+        assert f".B --{option.name}\n" in text
+    assert "/etc/tulle/tulled.toml" in text
+
+
+def test_a_page_says_what_the_help_says_without_its_indentation(pages: Path) -> None:
+    text = (pages / "tulle-leases-reserve.1").read_text()
+    assert "\nSUBNET is 10.5.52.0/24, or" in text
+    assert ".B \\-\\-public\\-ip TEXT" in text
+    assert ".B SUBNET" not in text  # an argument without a help of its own
+    assert not [line for line in text.splitlines() if line.startswith(" ")]
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from tulle.config.daemon import daemon_options
+from tulle.config.groups import all_options
+from tulle.config.help import BUILTIN
 from tulle.plugins import load_plugins
 
 HOW = {
@@ -29,9 +30,8 @@ def completion(shell: str) -> None:
 
 
 def tulled_flags() -> list[tuple[str, str]]:
-    """Name with dashes and help of every flag of tulled, plugins' too."""
-    plugins = load_plugins()
-    options = daemon_options(plugins.stores(), [option for _, option in plugins.collect("tulle_options")])
+    """Name with dashes and help of every flag of tulled, those of every plugin too."""
+    options = (*all_options(load_plugins().option_groups()), *BUILTIN)
     return [(f"--{one.name}", one.help) for one in sorted(options, key=lambda one: one.name)]
 
 

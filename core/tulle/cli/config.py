@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import IO
 
 import click
 
-from tulle.cli.init import write_config
+from tulle.cli.init import Written, write_config
 from tulle.cli.output import as_data, output_option
 from tulle.cli.store import StoreAccess, store_options
+from tulle.cli.words import Words
 from tulle.config.network import render_network_config
 from tulle.node.network import Network, check_network
 from tulle.plugins import load_plugins
 
 
-@click.group()
+@click.group(cls=Words)
 def config() -> None:
     """Show, set or check the network config in the store."""
 
@@ -27,22 +29,28 @@ def show(access: StoreAccess) -> None:
 
 
 @config.command("set")
-@click.argument("file", type=click.File("r"))
+@click.argument("file", type=click.File("rb"))
+@output_option
 @store_options
-def set_(access: StoreAccess, file: IO[str]) -> None:
+def set_(access: StoreAccess, file: IO[bytes], output: str) -> None:
     """Check the JSON in FILE ("-": standard input) and write it. Running nodes take it at their next start."""
-    text = file.read()
-    _warn(check_network(text, access.plugins))
-    access.run(lambda store: write_config(store, f"{access.prefix}/config", text, True))
-    click.echo(f"written: {access.prefix}/config in {access.config.store} ({access.because})")
+    data = file.read()
+    checked = check_network(data, access.plugins)
+    _warn(checked)
+    key = f"{access.prefix}/config"
+    access.run(lambda store: write_config(store, key, data.decode(), True), makes=True)
+    shown = json.loads(render_network_config(checked.config))
+    if as_data(Written(key, access.config.store, True, shown), output):
+        return
+    click.echo(f"written: {key} in {access.place}")
     click.echo("next: restart tulled on the nodes that run already; their leases stay where they still fit")
 
 
 @config.command()
-@click.argument("file", type=click.File("r"), required=False)
+@click.argument("file", type=click.File("rb"), required=False)
 @output_option
 @store_options
-def check(access: StoreAccess, file: IO[str] | None, output: str) -> None:
+def check(access: StoreAccess, file: IO[bytes] | None, output: str) -> None:
     """Check the JSON in FILE, or what is in the store, as tulled would; exit status 2 where it is wrong."""
     checked = check_network(file.read() if file else stored(access), load_plugins())
     networks = [str(one) for one in checked.config.networks]
@@ -57,9 +65,7 @@ def stored(access: StoreAccess) -> str:
     key = f"{access.prefix}/config"
     found = access.run(lambda store: store.get(key))
     if found is None:
-        raise click.ClickException(
-            f"there is no {key} in {access.config.store} ({access.because}); write one with `tulle init`"
-        )
+        raise click.ClickException(f"there is no {key} in {access.place}; write one with `tulle init`")
     return found.value.decode(errors="replace")
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
 from tulle.cli.output import as_data, output_option, printable
-from tulle.cli.store import StoreAccess, store_options
+from tulle.cli.store import StoreAccess, node_options
 from tulle.contracts.doctor import DoctorContext, Finding
 from tulle.contracts.store import Store
 from tulle.doctor.run import Report, UnknownCheck, examine
 from tulle.doctor.survey import survey
-from tulle.plugins import PluginError
 
 COLOURS = {"ok": "green", "skipped": "blue", "warning": "yellow", "error": "red"}
 
@@ -21,7 +18,7 @@ COLOURS = {"ok": "green", "skipped": "blue", "warning": "yellow", "error": "red"
 @click.option("--check", "only", multiple=True, metavar="NAME", help="Only this check; repeatable.")
 @click.option("--problems", is_flag=True, help="Leave out what is ok or was skipped.")
 @output_option
-@store_options
+@node_options
 def doctor(access: StoreAccess, only: tuple[str, ...], problems: bool, output: str) -> None:
     """What is wrong with this node, why it matters, and the command that mends it. Exit status 1 where something is.
 
@@ -36,18 +33,14 @@ def doctor(access: StoreAccess, only: tuple[str, ...], problems: bool, output: s
 
 def asked(access: StoreAccess, only: tuple[str, ...]) -> Report:
     """A store that cannot even be opened is a finding as well."""
-    at = f"{access.config.store} ({access.because})"
 
-    async def work(store: Store | None, error: str = "") -> Report:
-        context: DoctorContext = await survey(
-            access.config, access.plugins, store, f"{at}, {store.location}" if store else at, error
-        )
+    async def work(store: Store | None, error: str) -> Report:
+        at = f"{access.place}, {store.location}" if store else access.place
+        context: DoctorContext = await survey(access.config, access.plugins, store, at, error)
         return await examine(context, access.plugins, only)
 
     try:
-        return access.run(work)
-    except PluginError as error:
-        return asyncio.run(work(None, str(error)))
+        return access.run_without(work)
     except UnknownCheck as error:
         raise click.BadParameter(str(error), param_hint="--check") from error
 

@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import click
+import msgspec
 
+from tulle.cli.output import as_data, output_option
 from tulle.cli.store import StoreAccess, store_options
 from tulle.config.network import render_network_config
 from tulle.contracts.store import Put, Store, absent
@@ -27,26 +29,46 @@ DEFAULT_NETWORK = "10.42.0.0/16"
     "--backend-option", multiple=True, metavar="KEY=VALUE", help="An option of the backend; repeatable."
 )
 @click.option("--force", is_flag=True, help="Replace a config that is there.")
+@output_option
 @store_options
 def init(
-    access: StoreAccess, backend: str, backend_option: tuple[str, ...], force: bool, **given: Any
+    access: StoreAccess,
+    backend: str,
+    backend_option: tuple[str, ...],
+    force: bool,
+    output: str,
+    **given: Any,
 ) -> None:
     """Write a network config into the store, once for a whole cluster."""
     checked = check_network(json.dumps(wanted_config(backend, backend_option, given)), access.plugins)
     text = render_network_config(checked.config)
     for warning in checked.warnings:
         click.echo(f"warning: {warning}", err=True)
-    there = access.run(lambda store: write_config(store, f"{access.prefix}/config", text, force))
-    place = f"{access.prefix}/config in {access.config.store} ({access.because})"
-    if there is None:
-        click.echo(f"written: {place}\n{text}next: start tulled on each node with the same store", nl=True)
-    elif there == text:
-        click.echo(f"already there, and the same: {place}")
-    else:
+    key = f"{access.prefix}/config"
+    there = access.run(lambda store: write_config(store, key, text, force), makes=True)
+    if there is not None and there != text:
         raise click.ClickException(
-            f"there is another network config at {place}:\n{there.rstrip()}\n"
+            f"there is another network config at {key} in {access.place}:\n{there.rstrip()}\n"
             "Use it as it is, or replace it with --force: running nodes keep theirs until they are restarted."
         )
+    if as_data(Written(key, access.config.store, there is None, json.loads(text)), output):
+        return
+    if there is None:
+        click.echo(
+            f"written: {key} in {access.place}\n{text}next: start tulled on each node with the same store"
+        )
+    else:
+        click.echo(f"already there, and the same: {key} in {access.place}")
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What `-o json` prints."""
+
+    key: str
+    store: str
+    written: bool
+    """False: the same was there already."""
+    config: dict[str, Any]
 
 
 def wanted_config(backend: str, backend_options: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from tulle.cli.output import as_data, output_option, table
+from tulle.cli.words import Words
 
 DEFAULT_NAME = "default"
 
 name_option = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab.")
 
 
-@click.group()
+@click.group(cls=Words)
 def lab() -> None:
     """A whole cluster in namespaces on this machine.
 
@@ -37,21 +38,27 @@ def lab() -> None:
     "--family", default="4", show_default=True, type=click.Choice(["4", "6", "dual"]), help="IP versions."
 )
 @name_option
-def up(**given: Any) -> None:
+@output_option
+def up(output: str, **given: Any) -> None:
     """Build a lab that stays until `tulle lab down`."""
     from tulle.lab import Lab
 
     with explained():
         made = Lab(**given)
-        made.up(said=lambda step: click.echo(f"  {step}"))
+        made.up(said=lambda step: click.echo(f"  {step}", err=output != "text"))
         made.detach()
     plan = made.plan
+    pods = {place: [made.address(place, family) for family in plan.families] for place in plan.pod_places}
+    if as_data({"name": plan.name, "nodes": plan.node_names, "pods": pods}, output):
+        return
     click.echo(f"The lab {plan.name!r} is up: nodes {', '.join(plan.node_names)}.")
-    for place in plan.pod_places:
-        addresses = ", ".join(made.address(place, family) for family in plan.families)
-        click.echo(f"  {place}  {addresses}")
+    for place, addresses in pods.items():
+        click.echo(f"  {place}  {', '.join(addresses)}")
     chosen = "" if plan.name == DEFAULT_NAME else f" --name {plan.name}"
-    click.echo(f"next: tulle lab exec{chosen} n1 -- tulle status    and at last: tulle lab down{chosen}")
+    from tulle.lab.demo import called
+
+    tulle = called("tulle")
+    click.echo(f"next: {tulle} lab exec{chosen} n1 -- tulle status    and at last: {tulle} lab down{chosen}")
 
 
 @lab.command("list")
@@ -108,7 +115,8 @@ def exec_(name: str, place: str, command: tuple[str, ...]) -> None:
 
 @lab.command()
 @name_option
-def down(name: str) -> None:
+@output_option
+def down(name: str, output: str) -> None:
     """End a lab. Nothing of it is left."""
     from tulle.lab.launch import end
     from tulle.lab.registry import Registry
@@ -118,7 +126,8 @@ def down(name: str) -> None:
         process = registry.find(name)
         end(process)
         registry.remove(name, process)
-    click.echo(f"The lab {name!r} is down.")
+    if not as_data({"name": name, "down": True}, output):
+        click.echo(f"The lab {name!r} is down.")
 
 
 @lab.command()

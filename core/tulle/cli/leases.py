@@ -9,6 +9,10 @@ import click
 
 from tulle.cli.output import as_data, duration, output_option, table
 from tulle.cli.store import StoreAccess, store_options
+from tulle.cli.words import Words
+from tulle.config.core_options import SINGLE_MACHINE
+from tulle.config.errors import ConfigError
+from tulle.config.network import parse_network_config
 from tulle.contracts.store import Store
 from tulle.lease.offline import LeaseLine, read_leases
 from tulle.lease.registered import read
@@ -18,11 +22,11 @@ from tulle.net.prefix import Address, Family
 HEADERS = ("SUBNETS", "NODE", "PUBLIC", "BACKEND", "EXPIRES", "RENEWED BY")
 
 
-class ListByDefault(click.Group):
+class ListByDefault(Words):
     """Without a word it lists."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and not {"-h", "--help"} & set(args)):
+        if not args or (args[0].startswith("-") and not {"-h", "--help"} & set(args)):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
@@ -40,20 +44,32 @@ def leases() -> None:
 @output_option
 @store_options
 def list_leases(access: StoreAccess, output: str) -> None:
-    """All leases and reservations, with their node, and for how long."""
-    found = access.run(lambda store: read_leases(store, access.prefix))
+    """All leases and reservations, with their node, and for how long.
+
+    A backend in parentheses is the network config's: the lease names none, as flannel's udp does not.
+    """
+    found, backend = access.run(lambda store: _listed(store, access.prefix))
     if as_data(found, output):
         return
-    if found:
-        table(HEADERS, [_row(one) for one in found])
-    else:
-        click.echo(f"no leases under {access.prefix}/subnets in {access.config.store} ({access.because})")
+    if not found:
+        click.echo(f"no leases under {access.prefix}/subnets in {access.place}")
         return
-    if "single-machine" in access.because:
+    table(HEADERS, [_row(one, backend) for one in found])
+    if SINGLE_MACHINE in access.because:
         click.echo(f"({access.because})")
 
 
-def _row(line: LeaseLine) -> tuple[str, ...]:
+async def _listed(store: Store, prefix: str) -> tuple[list[LeaseLine], str]:
+    """The leases, and the backend of the network config; "" where that is not to be had."""
+    found = await read_leases(store, prefix)
+    config = await store.get(f"{prefix}/config")
+    try:
+        return found, parse_network_config(config.value).backend_type if config is not None else ""
+    except ConfigError:
+        return found, ""
+
+
+def _row(line: LeaseLine, backend: str) -> tuple[str, ...]:
     expires = "never (reserved)" if line.reserved else f"in {duration(line.expires_s)}"
     if line.problem:
         return (line.key, line.node or "?", "?", f"unreadable: {line.problem}", expires, "?")
@@ -61,7 +77,7 @@ def _row(line: LeaseLine) -> tuple[str, ...]:
         ", ".join(line.subnets),
         line.node or "(flannel)",
         ", ".join(line.public) or "-",
-        line.backend or "-",
+        line.backend or (f"({backend})" if backend and line.public else "-"),
         expires,
         _renewer(line),
     )
@@ -81,8 +97,11 @@ def _renewer(line: LeaseLine) -> str:
 @click.option(
     "--public-ip", multiple=True, help="Address of a flannel node that is to get it; once for each family."
 )
+@output_option
 @store_options
-def reserve_subnet(access: StoreAccess, subnet: str, node: str, public_ip: tuple[str, ...]) -> None:
+def reserve_subnet(
+    access: StoreAccess, subnet: str, node: str, public_ip: tuple[str, ...], output: str
+) -> None:
     """Keep SUBNET for NODE, which may not exist yet, for ever.
 
     SUBNET is 10.5.52.0/24, or 10.5.52.0/24,fd00::/64 where the cluster has both families. A tulled takes it by its node
@@ -107,8 +126,9 @@ def reserve_subnet(access: StoreAccess, subnet: str, node: str, public_ip: tuple
         change = access.run(work)
     except Refused as error:
         raise click.ClickException(str(error)) from error
-    for line in change.lines:
-        click.echo(line)
+    if not as_data({"reserved": change.lines, "changed": bool(change.operations)}, output):
+        for line in change.lines:
+            click.echo(line)
 
 
 def _addresses(texts: tuple[str, ...]) -> dict[Family, Address]:
@@ -132,8 +152,9 @@ def _addresses(texts: tuple[str, ...]) -> dict[Family, Address]:
 @click.argument("what", metavar="SUBNET|NODE")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Also where the node runs.")
+@output_option
 @store_options
-def release_lease(access: StoreAccess, what: str, yes: bool, force: bool) -> None:
+def release_lease(access: StoreAccess, what: str, yes: bool, force: bool, output: str) -> None:
     """Delete a lease or a reservation from the store, by its subnet or its node.
 
     For nodes that are gone: one that runs gives its subnet back by `tulle down --release`.
@@ -156,8 +177,9 @@ def release_lease(access: StoreAccess, what: str, yes: bool, force: bool) -> Non
         access.run(change.carry_out)
     except Refused as error:
         raise click.ClickException(str(error)) from error
-    for line in change.lines:
-        click.echo(f"{line}: released")
+    if not as_data({"released": change.lines}, output):
+        for line in change.lines:
+            click.echo(f"{line}: released")
 
 
 def _confirm(change: Change) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 import click
 
 from tulle import __version__
+from tulle.cli.words import Words
 
 WORDS = {
     "completion": ("tulle.cli.completion:completion", "Print a completion script for a shell."),
@@ -29,7 +30,7 @@ WRONG = 2
 """Exit status for configuration that is wrong; 1 for everything else that fails."""
 
 
-class Words(click.Group):
+class AllWords(Words):
     """Built-in words by the table above, then those of plugins."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -55,7 +56,7 @@ class Words(click.Group):
         return {command.name: command for command in found if command.name and command.name not in WORDS}
 
 
-@click.command(cls=Words, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=AllWords, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tulle")
 def tulle() -> None:
     """tulle: a flat pod network across machines.
@@ -80,18 +81,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+CONFIGURATION = (("tulle.config.errors", "ConfigError"), ("tulle.plugins", "PluginError"))
+FAILURES = (
+    ("tulle.contracts.store", "StoreError"),
+    ("tulle.node.client", "ApiError"),
+    ("tulle.node.client", "NotRunning"),
+    ("builtins", "OSError"),
+)
+
+
 def _explained(error: Exception) -> tuple[str, int]:
     """What to say and the exit status, for errors whose text is made for people. Others are bugs and are raised."""
-    from tulle.config.errors import ConfigError
-    from tulle.contracts.store import StoreError
-    from tulle.node.client import ApiError, NotRunning
-    from tulle.plugins import PluginError
-
-    if isinstance(error, ConfigError | PluginError):
+    if _is_one_of(error, CONFIGURATION):
         return str(error), WRONG
-    if isinstance(error, StoreError | ApiError | NotRunning | OSError):
+    if _is_one_of(error, FAILURES):
         return str(error), 1
     raise error
+
+
+def _is_one_of(error: Exception, types: Iterable[tuple[str, str]]) -> bool:
+    """By module and name: one whose module nobody has imported was not raised, and importing it now would cost."""
+    return any(
+        module in sys.modules and isinstance(error, getattr(sys.modules[module], name))
+        for module, name in types
+    )
 
 
 def _end(message: str, status: int) -> None:

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from tulle.cli.output import as_data, output_option
-from tulle.cli.store import StoreAccess, store_options
+from tulle.cli.store import StoreAccess, node_options
 from tulle.contracts.backend import Family
 from tulle.contracts.doctor import DoctorContext
 from tulle.contracts.store import Store
@@ -15,7 +15,7 @@ from tulle.net.prefix import Address
 from tulle.probe.echo import MAX_BYTES, EchoSocket
 from tulle.probe.mtu import longest
 from tulle.probe.ping import MOST, Answer, Summary, ping, summary
-from tulle.trace.target import Target, UnknownTarget, node_target, tunnel_address
+from tulle.trace.target import Target, UnknownTarget, other_node, tunnel_address
 
 WAIT_S = 1.0
 MTU_TRIES = 2
@@ -62,7 +62,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("-6", "family", flag_value=6, type=int, help="IPv6, where the nodes have both.")
 @click.option("--mtu", is_flag=True, help="Find the longest packet that passes, instead.")
 @output_option
-@store_options
+@node_options
 def ping_node(
     access: StoreAccess,
     node: str,
@@ -78,7 +78,9 @@ def ping_node(
     Exit status 1 where nothing comes back.
     """
     try:
-        target, source, link_mtu = access.run(lambda store: ends(access, store, node, family))
+        target, source, link_mtu = access.run_without(
+            lambda store, error: ends(access, store, error, node, family)
+        )
     except UnknownTarget as error:
         raise click.BadParameter(str(error), param_hint="NODE") from error
     result = Result(node=node, address=str(target.address), source=str(source), tunnel_mtu=link_mtu)
@@ -93,14 +95,14 @@ def ping_node(
 
 
 async def ends(
-    access: StoreAccess, store: Store, node: str, family: Family | None
+    access: StoreAccess, store: Store | None, error: str, node: str, family: Family | None
 ) -> tuple[Target, Address, int | None]:
     """The other end, this one, and the MTU of the link between. Raises UnknownTarget."""
     from tulle.doctor.survey import survey
     from tulle.kernel.netlink import Netlink
 
-    ctx = await survey(access.config, access.plugins, store, access.because)
-    target = node_target(node, ctx, family)
+    ctx = await survey(access.config, access.plugins, store, access.place, error)
+    target = other_node(node, ctx, family)
     source = own_address(ctx, target)
     async with Netlink() as netlink:
         way = await netlink.way(target.address)

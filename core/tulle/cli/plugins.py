@@ -5,10 +5,14 @@ from __future__ import annotations
 import click
 
 from tulle.cli.output import as_data, output_option, table
-from tulle.plugins import SPEC_TYPES, load_plugins
+from tulle.cli.words import Words
+from tulle.plugins import SPEC_TYPES, PluginInfo, load_plugins
+
+SHOWN_NAMES = 4
+"""Of one kind, of one plugin; -o json names all."""
 
 
-@click.group()
+@click.group(cls=Words)
 def plugins() -> None:
     """What is installed, and what it provides."""
 
@@ -26,10 +30,21 @@ def list_plugins(output: str) -> None:
         (
             one.name,
             one.version or "-",
-            ", ".join(one.provides or one.kinds) or "-",
+            _provided(one) or "-",
+            ", ".join(one.hooks) or "-",
             one.origin,
             one.error or "ok",
         )
         for one in loaded.infos
     ]
-    table(("NAME", "VERSION", "PROVIDES", "ORIGIN", "STATE"), rows)
+    table(("NAME", "VERSION", "PROVIDES", "HOOKS", "ORIGIN", "STATE"), rows)
+
+
+def _provided(info: PluginInfo) -> str:
+    """By kind: "store etcd"; where there are many, their number: "16 doctor-checks"."""
+    texts = []
+    for kind in info.kinds:
+        names = [one.partition(":")[2] for one in info.provides if one.startswith(f"{kind}:")]
+        many = len(names) > SHOWN_NAMES
+        texts.append(f"{len(names)} {kind}s" if many else f"{kind} {', '.join(names)}".strip())
+    return "; ".join(texts)

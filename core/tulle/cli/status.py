@@ -14,6 +14,7 @@ import msgspec
 
 from tulle.cli import statustext
 from tulle.cli.output import as_data, output_option
+from tulle.cli.rundir import run_dir_option
 from tulle.node.answers import StatusAnswer
 from tulle.node.client import Client, NotRunning
 
@@ -21,18 +22,18 @@ REFRESH_S = 2.0
 
 
 @click.command()
-@click.option("--run-dir", default="/run/tulle", show_default=True, envvar="TULLED_RUN_DIR", help="tulled's.")
+@run_dir_option
 @click.option("--peer", default="", help="One peer in full: its name, lease key, subnet or address.")
 @click.option("--problems", is_flag=True, help="Only what is wrong.")
 @click.option("--all", "everything", is_flag=True, help="All peers and problems, however many.")
 @click.option("--watch", is_flag=True, help=f"Again every {REFRESH_S:g} s, in place on a terminal.")
 @output_option
-def status(run_dir: str, peer: str, problems: bool, everything: bool, watch: bool, output: str) -> None:
+def status(run_dir: Path, peer: str, problems: bool, everything: bool, watch: bool, output: str) -> None:
     """What this node does and what is wrong. Exit status 1 where it is not ready."""
     query = f"?{urlencode({'peer': peer})}" if peer else ""
 
     def ask() -> StatusAnswer:
-        found = Client(Path(run_dir)).get(f"status{query}")
+        found = Client(run_dir).get(f"status{query}")
         try:
             return msgspec.convert(found, StatusAnswer)
         except msgspec.ValidationError as error:

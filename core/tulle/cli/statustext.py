@@ -37,6 +37,8 @@ def only_problems(status: StatusAnswer) -> Iterator[str]:
     """All that is wrong, and nothing else."""
     yield _node(status)
     yield from _problems(status.problems, None)
+    if not status.problems:
+        yield _line("problems", "none that tulled knows of; tulle doctor looks further")
 
 
 def in_full(status: StatusAnswer, peer: PeerAnswer) -> Iterator[str]:

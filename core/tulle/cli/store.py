@@ -1,33 +1,37 @@
-"""Which store a command speaks to: what its flags and environment say (tulled's own), else the store of the tulled that
-runs, or ran last, at --run-dir, else the embedded one."""
+"""Which store a command speaks to: what its flags and environment say, else that of the tulled that runs at --run-dir,
+else what tulled's config file says, else that of the last tulled there, else the embedded one."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import os
-import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
-from tulle.config.daemon import DaemonConfig, daemon_config, daemon_options
-from tulle.config.flags import parse_flags
-from tulle.contracts.specs import OptionSpec, StoreSpec
-from tulle.contracts.store import Store
+from tulle.config.core_options import SINGLE_MACHINE
+from tulle.config.daemon import DaemonConfig
+from tulle.config.groups import all_options
+from tulle.contracts.specs import StoreSpec, load
+from tulle.contracts.store import Store, StoreError
 from tulle.node.client import ApiError, Client, NotRunning
 from tulle.node.rundir import RunDir
+from tulle.node.settings import Settings, gather
 from tulle.plugins import PluginError, Plugins, load_plugins
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-FLANNELS_ENDPOINTS = "http://127.0.0.1:2379"
-"""What flannel takes where no --etcd-endpoints are given; tulle takes a store of this machine."""
+CORE_NAMES = frozenset(("store", "etcd-prefix", "run-dir", "state-dir", "config-file"))
+NODE_NAME = "node-name"
+FORBIDDEN = 403
 
-CORE_NAMES = ("store", "etcd-prefix", "run-dir", "state-dir")
+
+class NoStore(StoreError):
+    """There is nothing yet where the store would be. The text says what to do."""
 
 
 class StoreAccess(msgspec.Struct, frozen=True):
@@ -36,20 +40,28 @@ class StoreAccess(msgspec.Struct, frozen=True):
     plugins: Plugins
     config: DaemonConfig
     because: str
+    node_given: bool = False
+    """The node's name is not merely the host's."""
 
     @property
     def prefix(self) -> str:
         return self.config.prefix
 
-    def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
-        """Open the store, do the work, close it."""
+    @property
+    def place(self) -> str:
+        """For people."""
+        return f"{self.config.store} ({self.because})"
+
+    def run(self, work: Callable[[Store], Awaitable[T]], *, makes: bool = False) -> T:
+        """Open the store, do the work, close it. Only with `makes` a store comes into being that is not there. Raises
+        NoStore, PluginError, and what the work raises."""
 
         async def whole() -> T:
-            spec = self.plugins.find("tulle_stores", StoreSpec, self.config.store, "--store")
-            try:
-                store: Store = self.plugins.make(spec, self.config.store_settings)
-            except ValueError as error:
-                raise PluginError(f"--store {self.config.store}: {error}") from error
+            missing = "" if makes else self._missing()
+            if missing:
+                advice = "`tulle init` makes one, or name another by its flags"
+                raise NoStore(f"{missing} ({self.because}): {advice}")
+            store = self._open()
             try:
                 return await work(store)
             finally:
@@ -57,60 +69,132 @@ class StoreAccess(msgspec.Struct, frozen=True):
 
         return asyncio.run(whole())
 
+    def run_without(self, work: Callable[[Store | None, str], Awaitable[T]]) -> T:
+        """For what goes on where there is no store to open: the work is given None and the reason then. A store that
+        is there and does not answer is the work's own affair."""
+
+        async def whole() -> T:
+            missing = self._missing()
+            if missing:
+                return await work(None, f"{missing}; `tulle init` makes one")
+            try:
+                store = self._open()
+            except PluginError as error:
+                return await work(None, str(error))
+            try:
+                return await work(store, "")
+            finally:
+                await store.close()
+
+        return asyncio.run(whole())
+
+    def _spec(self) -> StoreSpec:
+        return self.plugins.find("tulle_stores", StoreSpec, self.config.store, "--store")
+
+    def _missing(self) -> str:
+        """That there is no store yet; "" where there is one, or nobody can say."""
+        spec = self._spec()
+        if not spec.missing:
+            return ""
+        try:
+            return str(load(spec.missing)(self.config.store_settings))
+        except Exception:  # a fault of the plugin: what opening the store says will do
+            return ""
+
+    def _open(self) -> Store:
+        try:
+            store: Store = self.plugins.make(self._spec(), self.config.store_settings)
+        except ValueError as error:
+            raise PluginError(f"--store {self.config.store}: {error}") from error
+        return store
+
 
 def store_options(command: F) -> F:
     """Adds tulled's store flags; the command gets `access: StoreAccess`."""
+    return _with_flags(command, CORE_NAMES)
+
+
+def node_options(command: F) -> F:
+    """The same with --node-name, for what concerns this node."""
+    return _with_flags(command, CORE_NAMES | {NODE_NAME})
+
+
+def _with_flags(command: F, core_names: Collection[str]) -> F:
     plugins = load_plugins()
-    known = [one for one in daemon_options(plugins.stores()) if _concerns_store(one, plugins)]
+    of_stores = {one.name for spec in plugins.stores() for one in spec.options}
+    known = [
+        one for one in all_options(plugins.option_groups()) if one.name in of_stores or one.name in core_names
+    ]
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        given = {one.name: kwargs.pop(one.name.replace("-", "_")) for one in known}
+        given = {one.name: kwargs.pop(_argument(one.name)) for one in known}
         return command(*args, access=find_store(plugins, given), **kwargs)
 
     decorated: Any = wrapped
     for one in reversed(known):
-        decorated = click.option(f"--{one.name}", one.name.replace("-", "_"), help=one.help)(decorated)
+        decorated = click.option(f"--{one.name}", _argument(one.name), help=one.help)(decorated)
     return decorated  # type: ignore[no-any-return]
 
 
-def _concerns_store(option: OptionSpec, plugins: Plugins) -> bool:
-    names = {one.name for spec in plugins.stores() for one in spec.options}
-    return option.name in names or option.name in CORE_NAMES
+def _argument(flag: str) -> str:
+    return flag.replace("-", "_")
 
 
-def find_store(plugins: Plugins, given: dict[str, str | None]) -> StoreAccess:
-    """Raises ConfigError."""
-    options = daemon_options(plugins.stores())
+def find_store(plugins: Plugins, given: Mapping[str, str | None]) -> StoreAccess:
+    """Raises ConfigError, PluginError."""
     argv = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    parsed = parse_flags(options, argv, os.environ, program="tulle")
-    config = daemon_config(parsed, plugins.stores(), hostname=socket.gethostname())
-    if not config.store_default:
-        return StoreAccess(plugins, config, "by flags or environment")
-    if any(given.get(one.name) for spec in plugins.stores() for one in spec.options):
-        return StoreAccess(plugins, config, "by flags")
+    settings = gather(plugins, argv, os.environ)
+    config = settings.config
+    assert config is not None  # no flag here asks for help or version
+    node_given = NODE_NAME in settings.parsed.given
+    config, because = _place(settings, config, plugins)
+    return StoreAccess(plugins, config, because, node_given)
+
+
+def _place(settings: Settings, config: DaemonConfig, plugins: Plugins) -> tuple[DaemonConfig, str]:
+    """The settings with the store that is meant, and why that one."""
+    if words := _given(settings, plugins, "flag", "environment"):
+        return config, f"by {words}"
     try:
         told = Client(config.run_dir).get("store")
-    except (NotRunning, ApiError):
-        return _of_last(plugins, config)
-    found = _with_store(config, told["store"], told["settings"], told["prefix"])
+    except (NotRunning, ApiError) as error:
+        if isinstance(error, ApiError) and error.status == FORBIDDEN:
+            raise ApiError(FORBIDDEN, f"{error}, or name the store by its flags") from error
+        if words := _given(settings, plugins, "file"):
+            return config, f"by {words}"
+        return _of_last(config)
     because = f"of the tulled that runs at {config.run_dir}"
     if told.get("by_default"):
-        because += f"; {_by_default()}"
-    return StoreAccess(plugins, found, because)
+        because += f"; {SINGLE_MACHINE}"
+    return _with_store(config, told["store"], told["settings"], told["prefix"]), because
 
 
-def _by_default() -> str:
-    return f"single-machine store, since no endpoints are given; flannel would have used {FLANNELS_ENDPOINTS}"
+def _given(settings: Settings, plugins: Plugins, *kinds: str) -> str:
+    """Where the store, or a setting of it, is from, if from one of these kinds of sources: "--sqlite-file",
+    "TULLED_STORE", "/etc/tulle/tulled.toml". "" where it is not."""
+    assert settings.config is not None
+    of_it = (one for spec in plugins.stores() if spec.name == settings.config.store for one in spec.options)
+    for name in ("store", *(one.name for one in of_it)):
+        kind, _, where = settings.parsed.sources[name].partition(" ")
+        if kind in kinds:
+            return where or f"--{name}"
+    return ""
 
 
-def _of_last(plugins: Plugins, config: DaemonConfig) -> StoreAccess:
+def _of_last(config: DaemonConfig) -> tuple[DaemonConfig, str]:
     """What the last tulled of the run directory used (without its secrets), else the embedded store."""
     record = RunDir(config.run_dir).record()
     if record is None:
-        return StoreAccess(plugins, config, f"{_by_default()}; no tulled answers at {config.run_dir}")
-    found = _with_store(config, record.store, record.store_settings, record.store_prefix)
-    return StoreAccess(plugins, found, f"of the last tulled at {config.run_dir}; none answers now")
+        return config, f"{SINGLE_MACHINE}; no tulled answers at {config.run_dir}"
+    because = f"of the last tulled at {config.run_dir}; none answers now"
+    settings = {name: value for name, value in config.store_settings.items() if value is not None}
+    if (record.store, record.store_settings) == (
+        config.store,
+        settings,
+    ):  # what is taken where nothing is said
+        because += f"; {SINGLE_MACHINE}"
+    return _with_store(config, record.store, record.store_settings, record.store_prefix), because
 
 
 def _with_store(config: DaemonConfig, store: str, settings: Mapping[str, Any], prefix: str) -> DaemonConfig:

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from tulle.cli.output import as_data, output_option, table
-from tulle.cli.store import StoreAccess, store_options
+from tulle.cli.store import StoreAccess, node_options
 from tulle.contracts.backend import Family
 from tulle.contracts.store import Store
 from tulle.trace.target import UnknownTarget, resolve
@@ -30,14 +30,14 @@ class Trace(msgspec.Struct, frozen=True):
 @click.option("-6", "family", flag_value=6, type=int, help="IPv6, where a node or pod has both.")
 @click.option("--no-probe", is_flag=True, help="Only say which way a packet would take; send nothing.")
 @output_option
-@store_options
+@node_options
 def trace(access: StoreAccess, destination: str, family: Family | None, no_probe: bool, output: str) -> None:
     """The way of a packet from here to DESTINATION, and where it stops: a pod's address, a NODE, or NODE/POD.
 
     Exit status 1 where it does not arrive.
     """
     try:
-        seen = access.run(lambda store: looked(access, store, destination, family))
+        seen = access.run_without(lambda store, error: looked(access, store, error, destination, family))
     except UnknownTarget as error:
         raise click.BadParameter(str(error), param_hint="DESTINATION") from error
     way = steps(seen)
@@ -52,12 +52,14 @@ def trace(access: StoreAccess, destination: str, family: Family | None, no_probe
         raise SystemExit(1)
 
 
-async def looked(access: StoreAccess, store: Store, destination: str, family: Family | None) -> Seen:
+async def looked(
+    access: StoreAccess, store: Store | None, error: str, destination: str, family: Family | None
+) -> Seen:
     """Raises UnknownTarget."""
     from tulle.doctor.survey import survey
     from tulle.trace.look import look, pod_records
 
-    ctx = await survey(access.config, access.plugins, store, f"{access.config.store} ({access.because})")
+    ctx = await survey(access.config, access.plugins, store, access.place, error)
     pods = await pod_records(ctx) if "/" in destination else ()
     return await look(ctx, resolve(destination, ctx, family, pods))
 

@@ -7,6 +7,13 @@ from tulle.contracts.specs import OptionSpec
 CONFIG_FILE = "/etc/tulle/tulled.toml"
 """Read where it exists and --config-file names no other."""
 
+FLANNELS_ENDPOINTS = "http://127.0.0.1:4001,http://127.0.0.1:2379"
+"""What flannel takes where no --etcd-endpoints are given; tulle takes a store of this machine then."""
+
+SINGLE_MACHINE = (
+    f"single-machine store, since no endpoints are given; flannel would have used {FLANNELS_ENDPOINTS}"
+)
+
 CORE_OPTIONS = (
     OptionSpec(
         name="etcd-prefix",

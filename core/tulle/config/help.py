@@ -34,11 +34,12 @@ def help_text(groups: Sequence[Group], program: str, summary: str = "") -> str:
     for group in groups:
         options = (*group.options, *BUILTIN) if group.name == CORE else group.options
         if options:
-            lines += ["", f"{_title(group)}:", *_flags(options)]
+            lines += ["", f"{title(group)}:", *_flags(options)]
     return "\n".join(lines) + "\n" + _END
 
 
-def _title(group: Group) -> str:
+def title(group: Group) -> str:
+    """Over a group's flags."""
     if group.name == CORE:
         return "Flags"
     return f"Flags of plugin {group.name}" if group.name else "Flags of flannel without effect yet"
@@ -47,10 +48,15 @@ def _title(group: Group) -> str:
 def _flags(options: Iterable[OptionSpec]) -> Iterator[str]:
     for option in sorted(options, key=lambda one: one.name):
         kind = _KIND_WORDS.get(option.kind, f" {option.kind}")
-        default = "" if option.default in (None, False, "") else f" (default {_default(option)})"
         yield f"  --{option.name}{kind}"
-        if option.help or default:
-            yield f"        {(option.help + default).strip()}"
+        if text := explained(option):
+            yield f"        {text}"
+
+
+def explained(option: OptionSpec) -> str:
+    """Its help and its default, where it has one."""
+    default = "" if option.default in (None, False, "") else f" (default {_default(option)})"
+    return (option.help + default).strip()
 
 
 def _default(option: OptionSpec) -> str:

@@ -66,6 +66,8 @@ class DoctorContext(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[Peer, ...] = ()
     link: str = ""
     """The interface that leads to the other nodes."""
+    backend: str = ""
+    """Its name: "udp"."""
     device: str = ""
     """The tunnel's interface, where the backend has one."""
     port: int = 0

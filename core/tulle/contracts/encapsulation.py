@@ -79,7 +79,8 @@ class Encapsulation(Protocol):
         ...
 
     def open(self, path: PathId, datagrams: Sequence[Buffer], now: float) -> Opened:
-        """Datagrams received on one path into inner packets, in order."""
+        """Datagrams received on one path into inner packets, in order. The engine may write them after further calls:
+        do not use their buffers again."""
         ...
 
     def control(self, path: PathId, datagram: Buffer, now: float) -> Sequence[Outgoing]:

@@ -73,6 +73,10 @@ class StoreSpec(Spec, frozen=True, kw_only=True):
     check: str = ""
     """"module:attribute" of a function that takes the same settings, raises the same ValueError, and touches neither
     the store nor the network: for `tulled --check`."""
+    missing: str = ""
+    """"module:attribute" of a function that takes the same settings and says, for people, that there is no store yet
+    where they point ("there is no store file /x.db"), or "" where there is one, or nobody can say. For a store that
+    comes into being when it is opened: a command that only reads asks first."""
     embedded: bool = False
     """The one that is taken where nothing chooses: it needs no server."""
 

@@ -90,6 +90,7 @@ def told(base: DoctorContext, status: JsonObject) -> DoctorContext:
         subnets=_prefixes(status.get("subnets", ())),
         peers=peers_of(status),
         link=underlay.get("link", ""),
+        backend=backend.get("type", ""),
         device=backend.get("device", ""),
         port=backend.get("port", 0),
     )
@@ -124,6 +125,7 @@ async def _put_together(base: DoctorContext, network: Network | None, record: Re
         subnets=subnets,
         peers=peers_in(base.records, base.prefix, subnets, networks),
         link=uplink(seen, advertised(base.records, base.prefix, subnets)),
+        backend=network.config.backend_type if network is not None else "",
         device=next((one.name for one in seen.links if one.ours), ""),
         port=getattr(network.options, "port", 0) if network is not None else 0,
     )

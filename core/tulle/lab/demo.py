@@ -125,7 +125,7 @@ def called(program: str) -> str:
     ours = Path(sys.executable).parent / program
     if shutil.which(program) == str(ours) or not ours.exists():
         return program
-    return os.path.relpath(ours) if ours.is_relative_to(Path.cwd()) else str(ours)
+    return os.path.join(".", os.path.relpath(ours)) if ours.is_relative_to(Path.cwd()) else str(ours)
 
 
 def look(lab: Lab) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import MutableMapping
 from types import FrameType
 from typing import NoReturn
 
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
         print(f"tulle lab: the lab has ended, or cannot be entered ({error})", file=sys.stderr)
         return NOT_EXECUTABLE
     os.environ["PATH"] = os.pathsep.join(search_path(os.environ.get("PATH", os.defpath)))
+    forget_the_machine(os.environ)
     return attached(program) if log is None else detached(program, log)
 
 
@@ -52,6 +54,13 @@ def search_path(given: str) -> list[str]:
     path = given.split(os.pathsep)
     extra = (*SYSTEM_PATH, os.path.dirname(sys.executable))
     return path + [folder for folder in extra if folder not in path]
+
+
+def forget_the_machine(environ: MutableMapping[str, str]) -> None:
+    """The settings of this machine's own tulled, in environment or config file, are none of the lab's nodes."""
+    for name in [one for one in environ if one.startswith(("TULLED_", "FLANNELD_"))]:
+        del environ[name]
+    environ["TULLED_CONFIG_FILE"] = os.devnull
 
 
 def enter(pairs: list[str]) -> None:

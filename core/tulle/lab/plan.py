@@ -135,6 +135,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return [
             *program,
             *("--node-name", node),
+            "--config-file=",  # the one of the machine that the lab is on is none of the lab's nodes'
             *self.store_args(),
             *("--run-dir", RUN_DIR, "--state-dir", "/var/lib/tulle", "--subnet-file", SUBNET_FILE),
             *("--engine", self.engine, "--iface", "eth0"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 
-from tulle.contracts.backend import Peer
+from tulle.contracts.backend import Family, Peer
 from tulle.contracts.doctor import DoctorContext
 from tulle.contracts.store import NO_LEASE, KeyValue, StoreError
 from tulle.kernel.netlink import Netlink
 from tulle.kernel.state import SeenRoute
+from tulle.kernel.underlay import RT_SCOPE_UNIVERSE, LocalLink
 from tulle.net.prefix import Address
 from tulle.trace.target import Target
 from tulle.trace.way import Seen
@@ -20,7 +22,7 @@ async def look(ctx: DoctorContext, target: Target) -> Seen:
         way = await netlink.way(target.address)
         refusing = "" if way.kind in ("unicast", "local") else refuser(await netlink.routes(), target.address)
         surroundings = await netlink.surroundings()
-        families = {one.address.version for link in surroundings.links for one in link.addresses}
+        families = outer_families(ctx, surroundings.links)
         usable = [one for one in (target.peer.endpoints if target.peer else ()) if one.version in families]
         endpoint = usable[0] if usable else None
         outer = await netlink.way(endpoint) if endpoint is not None else None
@@ -34,6 +36,19 @@ async def look(ctx: DoctorContext, target: Target) -> Seen:
         outer=outer,
         lease_left=await lease_left(ctx, target.peer),
     )
+
+
+def outer_families(ctx: DoctorContext, links: Sequence[LocalLink]) -> set[Family]:
+    """In which datagrams may leave: those of the underlay's addresses, as the backend takes them. Pure."""
+    told = ((ctx.status or {}).get("underlay") or {}).get("addresses")
+    if told:
+        return {ip_address(one).version for one in told}
+    return {
+        one.address.version
+        for link in links
+        for one in link.addresses
+        if link.name == ctx.link and one.scope == RT_SCOPE_UNIVERSE
+    }
 
 
 def refuser(routes: Sequence[SeenRoute], address: Address) -> str:

@@ -22,8 +22,10 @@ INTERVAL_S = 0.1
 WAIT_S = 1.0
 PAYLOAD_BYTES = 56
 
+REFRESH_S = 1.2
+"""tulled asks its forwarder for counters each second: after this they show what went before."""
 COUNTERS_S = 3.0
-"""tulled asks its forwarder for counters each second; so long we wait for them to show what was sent."""
+"""So long we wait for them to show what was sent."""
 LOOK_S = 0.2
 
 TX_PACKETS = 9
@@ -42,14 +44,23 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 def probe(seen: Seen, *, count: int = COUNT) -> Observed:
-    """Takes up to six seconds where nothing answers. Raises PermissionError where ICMP may not be sent."""
-    before = read_counters(seen)
+    """Takes up to nine seconds where nothing answers: a second round is counted then. Raises PermissionError where ICMP
+    may not be sent."""
     answers = echo(seen.target.address, count)
-    result = summary(answers)
     problem = next((one.problem for one in answers if one.problem), "")
-    if result.received or not in_tunnel(seen):
-        return Observed(result=result, problem=problem, tunnelled=in_tunnel(seen))
-    after = wait_for_counters(seen, before, count)
+    if summary(answers).received or not in_tunnel(seen):
+        return Observed(result=summary(answers), problem=problem, tunnelled=in_tunnel(seen))
+    time.sleep(REFRESH_S)
+    before = read_counters(seen)
+    again = echo(seen.target.address, count)
+    result = summary(again)
+    if result.received:
+        return Observed(result=summary([*answers, *again]), problem=problem, tunnelled=True)
+    return _counted(seen, result, problem, before, wait_for_counters(seen, before, count))
+
+
+def _counted(seen: Seen, result: Summary, problem: str, before: Counters, after: Counters) -> Observed:
+    """Of a round without an answer; what else of the other node answers is asked for here."""
     peer = seen.target.peer
     tunnel_there = endpoint = None
     if peer is not None and seen.target.prefix is not None:

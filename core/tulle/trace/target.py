@@ -48,18 +48,41 @@ def resolve(text: str, ctx: DoctorContext, family: Family | None, pods: Sequence
     return node_target(text, ctx, family)
 
 
+def other_node(name: str, ctx: DoctorContext, family: Family | None) -> Target:
+    """Another node's own address in the tunnel. Raises UnknownTarget."""
+    others = [peer.node for peer in ctx.peers]
+    if name == ctx.node:
+        raise UnknownTarget(
+            f"{name} is this node, and a packet to it leaves it nowhere. The others are: {_listed(others)}"
+        )
+    if name not in others:
+        raise UnknownTarget(
+            f"{name!r} is no node that is known here. There are: {_listed(others)}{_why_few(ctx)}"
+        )
+    return node_target(name, ctx, family)
+
+
 def node_target(name: str, ctx: DoctorContext, family: Family | None) -> Target:
     """The node's own address in the tunnel. Raises UnknownTarget."""
     known = {peer.node: peer.prefixes for peer in ctx.peers} | {ctx.node: ctx.subnets}
     if name not in known:
         raise UnknownTarget(
             f"{name!r} is no address and no node that is known here. Say a pod's address, NODE/POD, or one of: "
-            f"{_listed(known)}"
+            f"{_listed(known)}{_why_few(ctx)}"
         )
     for prefix in known[name]:
         if family in (None, prefix.version):
             return located(tunnel_address(prefix, bool(ctx.device)), f"the tunnel of node {name}", ctx)
-    raise UnknownTarget(f"{name} has no IPv{family or ''} subnet; it has {_listed(known[name])}")
+    wanted = f"IPv{family} subnet" if family else "subnet"
+    raise UnknownTarget(f"{name} has no {wanted}; it has {_listed(known[name])}{_why_few(ctx)}")
+
+
+def _why_few(ctx: DoctorContext) -> str:
+    """Ends a list of nodes where those who know of them do not answer."""
+    if ctx.status is not None:
+        return ""
+    store = f"; nor does the store: {ctx.store_error}" if ctx.store_error else ""
+    return f". No tulled answers here ({ctx.status_error}){store}"
 
 
 def tunnel_address(subnet: Prefix, has_device: bool) -> Address:

@@ -155,10 +155,10 @@ def _peer(seen: Seen) -> Step | None:
 def _encapsulation(seen: Seen) -> Step | None:
     if not in_tunnel(seen) or seen.endpoint is None:
         return None
-    status, plane = seen.ctx.status or {}, _plane(seen)
-    kind = status.get("backend", {}).get("type", "")
+    plane = _plane(seen)
     cost = _cost(seen)
-    what = f"{kind or 'unknown backend'}, {cost} bytes more over IPv{seen.endpoint.version}"
+    more = f"{'a number of' if cost is None else cost} bytes more"
+    what = f"{seen.ctx.backend or 'unknown backend'}, {more} over IPv{seen.endpoint.version}"
     if seen.ctx.port:
         what += f", to port {seen.ctx.port}/udp"
     engine = plane.get("engine", "")
@@ -183,8 +183,11 @@ def _mtu(seen: Seen) -> Step | None:
     outer, inner = seen.links.get(seen.outer.link), seen.links.get(seen.way.link)
     if outer is None or inner is None:
         return None
-    room = outer.mtu - _cost(seen)
-    rule = f"{outer.name}'s {outer.mtu} less {_cost(seen)}; {inner.name} has {inner.mtu}"
+    cost = _cost(seen)
+    if cost is None:
+        return Step("MTU", UNKNOWN_MTU, f"{outer.name} has {outer.mtu}; {inner.name} has {inner.mtu}")
+    room = outer.mtu - cost
+    rule = f"{outer.name}'s {outer.mtu} less {cost}; {inner.name} has {inner.mtu}"
     if inner.mtu <= room:
         return Step(
             "MTU", f"packets of up to {inner.mtu} bytes pass whole ({room - inner.mtu} to spare)", rule
@@ -192,9 +195,13 @@ def _mtu(seen: Seen) -> Step | None:
     return Step("MTU", f"packets of more than {room} bytes are cut or dropped on {outer.name}", rule)
 
 
-def _cost(seen: Seen) -> int:
+UNKNOWN_MTU = "not known: without the network config in the store nobody can say by how much packets grow"
+
+
+def _cost(seen: Seen) -> int | None:
+    """None: not known."""
     family: Family = seen.endpoint.version if seen.endpoint is not None else 4
-    return seen.ctx.overhead_bytes.get(family, 0)
+    return seen.ctx.overhead_bytes.get(family)
 
 
 def _plane(seen: Seen) -> Mapping[str, object]:

@@ -26,12 +26,40 @@ BROKEN_CONFIGS = {
 }
 
 
-def test_where_there_is_none_it_says_how_to_write_one(tulle: Any, store: tuple[str, ...]) -> None:
+def test_where_there_is_no_store_it_says_so_and_makes_none(
+    tulle: Any, store: tuple[str, ...], tmp_path: Path
+) -> None:
+    for word in ("show", "check"):
+        said = tulle("config", word, *store)
+        assert (said.status, said.out) == (1, "")
+        assert f"there is no store file {tmp_path / 'store.sqlite'} (by --store)" in said.err
+        assert "tulle init" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_is_no_config_it_says_how_to_write_one(tulle: Any, store: tuple[str, ...]) -> None:
+    tulle("init", "--etcd-prefix=/other", *store)
     for word in ("show", "check"):
         said = tulle("config", word, *store)
         assert said.status == 1
         assert "there is no /coreos.com/network/config in sqlite" in said.err
         assert "tulle init" in said.err
+
+
+def test_bytes_that_are_no_text_are_refused_in_words(
+    tulle: Any, store: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_bytes(b'{"Network": "\xff"}')
+    for word in ("set", "check"):
+        said = tulle("config", word, tmp_path / "config.json", *store)
+        assert said.status == 2
+        assert "is not UTF-8" in said.err
+
+
+def test_for_programs_it_says_what_was_set(tulle: Any, store: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(GOOD)
+    said = json.loads(tulle("config", "set", tmp_path / "config.json", "-o", "json", *store).out)
+    assert (said["written"], said["config"]["Network"]) == (True, "10.5.0.0/16")
 
 
 def test_what_is_set_is_shown_as_it_was_written(tulle: Any, store: tuple[str, ...], tmp_path: Path) -> None:

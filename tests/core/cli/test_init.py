@@ -12,7 +12,7 @@ import pytest
 def test_without_flags_it_writes_a_config_that_works(tulle: Any, store: tuple[str, ...]) -> None:
     said = tulle("init", *store)
     assert said.status == 0
-    assert "written: /coreos.com/network/config in sqlite (by flags or environment)" in said.out
+    assert "written: /coreos.com/network/config in sqlite (by --store)" in said.out
     assert "next: start tulled" in said.out
     written = json.loads(tulle("config", "show", *store).out)
     assert written == {"Network": "10.42.0.0/16", "SubnetLen": 24, "Backend": {"Type": "udp"}}
@@ -85,3 +85,10 @@ def test_what_is_wrong_is_status_2_and_nothing_is_written(
 def test_all_problems_are_said_at_once(tulle: Any, store: tuple[str, ...]) -> None:
     said = tulle("init", "--network=10.5.0.0/30", "--backend-option=Port=0", *store)
     assert "2 problems" in said.err
+
+
+def test_for_programs_it_says_what_was_written(tulle: Any, store: tuple[str, ...]) -> None:
+    said = json.loads(tulle("init", "-o", "json", *store).out)
+    assert (said["key"], said["store"], said["written"]) == ("/coreos.com/network/config", "sqlite", True)
+    assert said["config"]["Network"] == "10.42.0.0/16"
+    assert json.loads(tulle("init", "-o", "json", *store).out)["written"] is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tulle import __version__
@@ -26,6 +27,13 @@ def test_json_has_name_version_kinds_hooks_and_origin_of_each(tulle: Any) -> Non
 
 def test_the_table_has_a_line_for_each(tulle: Any) -> None:
     lines = tulle("plugins", "list").out.splitlines()
-    assert lines[0].split() == ["NAME", "VERSION", "PROVIDES", "ORIGIN", "STATE"]
+    assert lines[0].split() == ["NAME", "VERSION", "PROVIDES", "HOOKS", "ORIGIN", "STATE"]
     assert {line.split()[0] for line in lines[1:]} >= SHIPPED
     assert all(line.endswith("ok") for line in lines[1:] if line.split()[0] in SHIPPED)
+
+
+def test_many_of_a_kind_are_counted_and_few_are_named(tulle: Any) -> None:
+    lines = {line.split()[0]: line for line in tulle("plugins", "list").out.splitlines()}
+    assert re.search(r" [1-9]\d doctor-checks +tulle_doctor_checks ", lines["doctor"])
+    assert " backend udp; encapsulation udp " in lines["udp"]
+    assert " tulle_stores " in lines["sqlite"]

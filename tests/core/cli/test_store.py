@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from collections.abc import Iterator, Mapping
+import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from tulle.cli.store import StoreAccess, find_store
+from tulle.cli.store import NoStore, StoreAccess, find_store
 from tulle.config.errors import ConfigError
-from tulle.contracts.specs import ApiMethod
-from tulle.node.api import Api
+from tulle.node.client import ApiError
+from tulle.node.http import HttpError
+from tulle.node.rundir import Record, RunDir
 from tulle.plugins import PluginError, Plugins, load_plugins
 
 
@@ -22,10 +22,9 @@ def plugins() -> Plugins:
     return load_plugins()
 
 
-@pytest.fixture
-def short_dir() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="tulle-") as name:
-        yield Path(name)
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TULLED_CONFIG_FILE", os.devnull)
 
 
 def found(plugins: Plugins, directory: Path, **given: str) -> StoreAccess:
@@ -36,12 +35,12 @@ def found(plugins: Plugins, directory: Path, **given: str) -> StoreAccess:
 def test_flags_choose_it(plugins: Plugins, tmp_path: Path) -> None:
     access = found(plugins, tmp_path, etcd_endpoints="http://192.0.2.1:2379", etcd_prefix="/x/y/")
     assert (access.config.store, access.prefix) == ("etcd", "/x/y")
-    assert access.because == "by flags or environment"
+    assert access.because == "by --etcd-endpoints"
 
 
 def test_a_setting_of_the_embedded_store_is_a_choice_too(plugins: Plugins, tmp_path: Path) -> None:
     access = found(plugins, tmp_path, sqlite_file="/elsewhere/s")
-    assert (access.config.store, access.because) == ("sqlite", "by flags")
+    assert (access.config.store, access.because) == ("sqlite", "by --sqlite-file")
 
 
 @pytest.mark.parametrize("name", ["TULLED_ETCD_ENDPOINTS", "FLANNELD_ETCD_ENDPOINTS"])
@@ -49,26 +48,69 @@ def test_the_environment_chooses_it(
     plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "http://192.0.2.1:2379")
-    assert found(plugins, tmp_path).config.store == "etcd"
+    access = found(plugins, tmp_path)
+    assert (access.config.store, access.because) == ("etcd", f"by {name}")
 
 
-def test_without_a_word_it_is_that_of_the_running_tulled(plugins: Plugins, short_dir: Path) -> None:
-    async def told(query: Mapping[str, str], body: Mapping[str, Any]) -> Any:
-        settings = {"etcd-endpoints": ["http://192.0.2.9:2379"], "etcd-password": "secret"}
-        return {"store": "etcd", "settings": settings, "prefix": "/theirs"}
-
-    async def run() -> StoreAccess:
-        api = Api(short_dir / "tulled.sock", [ApiMethod(verb="GET", path="store", handler=told)])
-        await api.start()
-        try:
-            return await asyncio.to_thread(found, plugins, short_dir)
-        finally:
-            api.close()
-
-    access = asyncio.run(run())
+def test_without_a_word_it_is_that_of_the_running_tulled(
+    plugins: Plugins, short_dir: Path, serving: Any
+) -> None:
+    settings = {"etcd-endpoints": ["http://192.0.2.9:2379"], "etcd-password": "secret"}
+    with serving(short_dir, {"store": {"store": "etcd", "settings": settings, "prefix": "/theirs"}}):
+        access = found(plugins, short_dir)
     assert (access.config.store, access.prefix) == ("etcd", "/theirs")
     assert access.config.store_settings["etcd-password"] == "secret"
     assert access.because == f"of the tulled that runs at {short_dir}"
+
+
+def test_a_store_that_tulled_took_by_default_is_said_to_be_of_one_machine(
+    plugins: Plugins, short_dir: Path, serving: Any
+) -> None:
+    told = {"store": "sqlite", "settings": {"sqlite-file": "/x"}, "prefix": "/p", "by_default": True}
+    with serving(short_dir, {"store": told}):
+        because = found(plugins, short_dir).because
+    assert "single-machine store" in because
+    assert "http://127.0.0.1:4001,http://127.0.0.1:2379" in because
+
+
+def test_whoever_may_not_ask_the_tulled_is_not_given_another_store(
+    plugins: Plugins, short_dir: Path, serving: Any
+) -> None:
+    with serving(short_dir, {"store": HttpError(403, "only root may speak to tulled")}):
+        with pytest.raises(ApiError, match="only root may speak to tulled, or name the store by its flags"):
+            found(plugins, short_dir)
+        assert found(plugins, short_dir, sqlite_file="/x").because == "by --sqlite-file"
+
+
+def test_the_config_file_names_the_store_of_a_tulled_that_does_not_run(
+    plugins: Plugins, short_dir: Path, serving: Any
+) -> None:
+    file = short_dir / "tulled.toml"
+    file.write_text('etcd-endpoints = ["http://192.0.2.7:2379"]\nnode-name = "n7"\n')
+    access = found(plugins, short_dir, config_file=str(file))
+    assert (access.config.store, access.because) == ("etcd", f"by {file}")
+    assert (access.config.node_name, access.node_given) == ("n7", True)
+    told = {"store": "sqlite", "settings": {"sqlite-file": "/x"}, "prefix": "/p"}
+    with serving(short_dir, {"store": told}):  # it may have been started with other flags
+        assert found(plugins, short_dir, config_file=str(file)).config.store == "sqlite"
+
+
+def test_the_last_tulled_of_the_run_directory_is_remembered(plugins: Plugins, tmp_path: Path) -> None:
+    record = Record(
+        node="n1",
+        node_id="0" * 32,
+        state_dir=str(tmp_path),
+        store="sqlite",
+        store_prefix="/theirs",
+        store_settings={"sqlite-file": "/x"},
+    )
+    RunDir(tmp_path).write_record(record)
+    access = found(plugins, tmp_path)
+    assert (access.config.store_settings["sqlite-file"], access.prefix) == ("/x", "/theirs")
+    assert access.because == f"of the last tulled at {tmp_path}; none answers now"
+    default = {"sqlite-file": str(tmp_path / "store.sqlite")}
+    RunDir(tmp_path).write_record(msgspec.structs.replace(record, store_settings=default))
+    assert "single-machine store" in found(plugins, tmp_path, state_dir=str(tmp_path)).because
 
 
 def test_where_nothing_chooses_and_nothing_runs_it_is_the_embedded_one(
@@ -78,6 +120,29 @@ def test_where_nothing_chooses_and_nothing_runs_it_is_the_embedded_one(
     assert access.config.store == "sqlite"
     assert access.config.store_settings["sqlite-file"] == str(tmp_path / "state/store.sqlite")
     assert "no tulled answers" in access.because
+    assert "single-machine store" in access.because
+    assert not access.node_given
+
+
+def test_reading_makes_no_store_and_writing_does(plugins: Plugins, tmp_path: Path) -> None:
+    async def nothing(store: Any) -> str:
+        await store.get("x")
+        return "done"
+
+    async def without(store: Any, error: str) -> tuple[Any, str]:
+        return store, error
+
+    access = found(plugins, tmp_path, sqlite_file=str(tmp_path / "new/s"))
+    with pytest.raises(NoStore, match=r"there is no store file .*/new/s \(by --sqlite-file\): `tulle init`"):
+        access.run(nothing)
+    store, error = access.run_without(without)
+    assert store is None
+    assert "there is no store file" in error
+    assert not (tmp_path / "new").exists()
+    assert access.run(nothing, makes=True) == "done"
+    assert access.run(nothing) == "done"
+    store, error = access.run_without(without)
+    assert (store.name, error) == ("sqlite", "")
 
 
 def test_wrong_flags_are_a_config_error(plugins: Plugins, tmp_path: Path) -> None:
@@ -92,3 +157,8 @@ def test_settings_that_the_store_refuses_are_said_by_its_name(plugins: Plugins, 
     access = found(plugins, tmp_path, etcd_endpoints="ftp://192.0.2.1")
     with pytest.raises(PluginError, match=r"--store etcd: .*ftp"):
         access.run(nothing)
+
+    async def reason(store: Any, error: str) -> str:
+        return error
+
+    assert "ftp" in access.run_without(reason)

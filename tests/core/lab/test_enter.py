@@ -118,3 +118,15 @@ def test_a_lab_that_has_ended_says_so(bare: Lab) -> None:
     done = subprocess.run(dead, capture_output=True, text=True)
     assert done.returncode == 126
     assert "the lab has ended" in done.stderr
+
+
+def test_the_settings_of_this_machines_tulled_do_not_come_in(
+    bare: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TULLED_STORE", "etcd")
+    monkeypatch.setenv("FLANNELD_IFACE", "wlan7")
+    monkeypatch.setenv("KEPT", "yes")
+    said = bare.run("n1", ["env"]).stdout.splitlines()
+    assert "TULLED_CONFIG_FILE=/dev/null" in said
+    assert "KEPT=yes" in said
+    assert not [line for line in said if "TULLED_STORE" in line or "FLANNELD_" in line]

@@ -124,6 +124,7 @@ def test_tulleds_command_line_ends_with_the_arguments_of_the_lab() -> None:
     plan = Plan(name="x", family="6", store="etcd", tulled_args=["-v", "2"])
     command = plan.tulled_command("n2", ["tulled"])
     assert command[:3] == ["tulled", "--node-name", "n2"]
+    assert "--config-file=" in command  # not the one of this machine
     assert command[-2:] == ["-v", "2"]
     assert "http://[2001:db8::fe]:2379" in command
 

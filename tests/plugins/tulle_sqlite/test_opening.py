@@ -15,7 +15,7 @@ import pytest
 
 from tulle.contracts.store import Denied, Put, StoreError, Unavailable
 from tulle_sqlite import schema
-from tulle_sqlite.opening import explain
+from tulle_sqlite.opening import explain, missing
 from tulle_sqlite.store import SqliteStore
 
 
@@ -232,3 +232,16 @@ def test_errors_become_what_the_contract_has() -> None:
         assert type(explained) is kind
         assert "/somewhere/store.sqlite" in str(explained)
         assert advice in str(explained)
+
+
+def test_a_file_that_is_not_there_is_told_from_one_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    there = tmp_path / "store.sqlite"
+    for absent in (there, there / "under", tmp_path / "no/folder/s"):
+        assert missing({"sqlite-file": str(absent)}) == f"there is no store file {absent}"
+    there.touch()
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for present in (there, tmp_path, loop, "a\0b", None):  # what is wrong with these, opening them says
+        assert missing({"sqlite-file": present and str(present)}) == ""
+    there.unlink()
+    assert missing({"sqlite-file": str(there)})  # nothing was made by asking
