@@ -5,6 +5,7 @@ engine      how much of the python engine's time is Python? (its system calls al
 leases      how long until a new node knows 20,000 others? (a bare listing beside it)
 peers       how long until a forwarder knows 20,000 peers? (decoding alone beside it)
 start       how soon after a start or a death do packets flow, and what memory does it take?
+lookup      what does it cost to find a destination's peer as the cluster grows? (one prefix beside it)
 micro       what does one call of each hot function cost? (pytest-benchmark)
 
 Each is a file with one question, a `QUESTION` and `measure(effort)`; `figures` holds what a figure is, `machine` on

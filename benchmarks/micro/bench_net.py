@@ -10,7 +10,7 @@ import pytest
 from benchmarks.rig import packet
 from tulle.contracts.encapsulation import PathId, PeerId
 from tulle.forward.udp_batch import runs
-from tulle.net import gso, icmp
+from tulle.net import coalesce, gso, icmp
 from tulle.net.checksum import checksum
 from tulle.net.packet import TCP, addresses
 from tulle.net.prefix import parse_prefix, prefix_from_int
@@ -54,7 +54,7 @@ def super_packet() -> tuple[gso.Header, bytes]:
     """What a pod with TCP segmentation offload writes."""
     inner = bytearray(packet("10.1.0.2", "10.2.0.2", 40 + SUPER_BYTES))
     inner[9] = TCP
-    inner[20:40] = bytes(12) + bytes([5 << 4, 0x18]) + bytes(6)
+    inner[20:40] = bytes(12) + bytes([5 << 4, 0x10]) + bytes(6)
     header = gso.Header(gso.NEEDS_CSUM, gso.GSO_TCPV4, 40, 1448, 20, gso.TCP_CSUM_OFFSET)
     return header, bytes(inner)
 
@@ -64,6 +64,24 @@ def test_split_a_super_packet_of_45_segments(benchmark: Benchmark) -> None:
     made = benchmark(gso.split, header, inner)
     benchmark.extra_info.update(each="segment", count=len(made))
     assert [len(one) for one in made] == [1488] * 45
+
+
+def test_join_45_segments(benchmark: Benchmark) -> None:
+    segments = [bytes(one) for one in gso.split(*super_packet())]
+
+    def joined() -> list[int]:
+        return [len(coalesce.join(run)) for run in coalesce.group(segments)]
+
+    made = benchmark(joined)
+    benchmark.extra_info.update(each="segment", count=len(segments))
+    assert made == [2 + 45]
+
+
+def test_find_nothing_to_join_in_64_datagrams(benchmark: Benchmark) -> None:
+    packets = [packet("10.1.0.2", "10.2.0.2", 92)] * 64
+    found = benchmark(coalesce.group, packets)
+    benchmark.extra_info.update(each="packet", count=64)
+    assert len(found) == 64
 
 
 def test_answer_unreachable(benchmark: Benchmark) -> None:

@@ -85,6 +85,15 @@ def test_peers_has_the_forwarder_take_all_of_them() -> None:
     assert subjects(found, "state") == {"decoding alone", "the whole state", "one peer changed"}
 
 
+def test_lookup_finds_the_right_prefix_for_every_address() -> None:
+    found = quick("lookup")
+    assert len(found["figures"]) == 5
+    sizes = {"1 prefix", "100 prefixes", "1000 prefixes"}
+    assert all(set(one["subjects"]) == sizes for one in found["figures"])
+    assert len(found["counts"]) == 9
+    assert set(found["counts"].values()) == {500}
+
+
 @pytest.mark.lab
 @pytest.mark.etcd
 def test_start_counts_every_packet_of_its_floods() -> None:

@@ -5,10 +5,13 @@ Outbound                                    Inbound
 2. finish what offloads left undone         2. cut a train into datagrams
 3. look up the peer of the destination      3. the encapsulation opens them
 4. the encapsulation seals, peer by peer    4. check source and destination of what was inside
-5. equal sizes leave as one UDP_SEGMENT     5. write to the TUN
+5. equal sizes leave as one UDP_SEGMENT     5. write to the TUN, segments of one TCP stream in one piece
 
 Nothing here is done per packet that can be done per batch, and answers to questions that repeat (which peer, may this
-source come from there) are kept in dictionaries that any change of state empties.
+source come from there) are kept in dictionaries (`peering`).
+
+The TUN is asked for no offloads: to cut a super-packet and count its checksums costs 3.3 s of processor time a GB in
+Python, to have the kernel do it and to read the packets one by one 2.0 s.
 """
 
 from __future__ import annotations
@@ -27,42 +30,23 @@ from tulle.contracts.backend import DataPeer
 from tulle.contracts.encapsulation import Buffer, Encapsulation, Outgoing, PeerId
 from tulle.contracts.engine import Control, Local, MakeEncapsulation
 from tulle.forward.paths import PathTable, SocketAddress
+from tulle.forward.peering import Peering, Traffic
 from tulle.forward.udp_batch import SegmentSender, family_of, segment_size
-from tulle.net import gso, icmp
+from tulle.net import coalesce, gso, icmp
 from tulle.net.packet import addresses, destination
-from tulle.net.prefix import parse_prefix
-from tulle.net.table import PrefixTable
 
 BATCH = 64
 """Reads before the sockets get their turn; also the most segments in one send that every kernel takes."""
 FRAME_BYTES = gso.HEADER_BYTES + 65535
 DATAGRAM_BYTES = 65535
 ANCILLARY_BYTES = 128
-CACHE_ENTRIES = 65536
-"""A cache that has grown to this is emptied: a scan of the network must not fill the memory."""
+WRITE_AT = BATCH // 2
+"""Packets that have arrived and are written before more is received."""
 LONGEST_WAIT_S = 1.0
 UNREACHABLE_PER_S, UNREACHABLE_BURST = 100, 50
 """ICMP errors made here; as Linux's icmp_msgs_per_sec and _burst stand in proportion (1000, 50), for one node."""
-PLAIN_HEADER = bytes(gso.HEADER_BYTES)
-
 DEVICE_GONE = {errno.EFAULT, errno.EBADFD, errno.EBADF, errno.ENODEV}
 """What a TUN whose link was deleted answers (tried on Linux 6.18: read EFAULT, write EBADFD)."""
-
-
-Flow = tuple[bytes, bytes]
-"""Inner source and destination."""
-
-
-class Traffic:
-    """Of one peer."""
-
-    __slots__ = ("bytes_in", "bytes_out", "key", "last_seen", "packets_in", "packets_out", "peer")
-
-    def __init__(self, key: str, peer: PeerId) -> None:
-        self.key = key
-        self.peer = peer
-        self.packets_in = self.bytes_in = self.packets_out = self.bytes_out = 0
-        self.last_seen = float("-inf")
 
 
 class PythonEngine:
@@ -76,18 +60,10 @@ class PythonEngine:
         self._paths = PathTable()
         self._encapsulation: Encapsulation = make_encapsulation(self._paths)
         self._clock = clock
-        self._routes: PrefixTable[PeerId] = PrefixTable()
-        self._ours: PrefixTable[bool] = PrefixTable()
-        self._local = Local()
-        self._icmp_sources: dict[int, bytes] = {}
         self._icmp_limit = icmp.RateLimit(UNREACHABLE_PER_S, UNREACHABLE_BURST)
-        self._peers: dict[PeerId, Traffic] = {}
-        self._definitions: dict[PeerId, DataPeer] = {}
-        self._ids: dict[str, PeerId] = {}
-        self._next_id = 1
-        self._to_peer: dict[bytes, PeerId | None] = {}
-        self._accepted: dict[frozenset[PeerId], dict[Flow, Traffic]] = {}
         self._counters: Counter[str] = Counter()
+        self._peering = Peering(self._paths, self._counters)
+        self._arrived: list[Buffer] = []
         self._queues: list[int] = []
         self._sockets: list[socket.socket] = []
         self._lost: list[int] = []
@@ -108,52 +84,20 @@ class PythonEngine:
         self._rewired = True
 
     def set_local(self, local: Local, options: Mapping[str, Any]) -> None:
-        self._local = local
-        self._ours = PrefixTable()
-        for prefix in local.prefixes:
-            self._ours.insert(parse_prefix(prefix), True)
-        packed = [socket.inet_pton(_family(one), one) for one in local.icmp_sources]
-        self._icmp_sources = {4 if len(one) == 4 else 6: one for one in packed}
-        self._forget_answers()
+        self._peering.set_local(local)
+        self._deadline = 0.0
         self._encapsulation.configure(options, self._clock())
 
     def set_peer(self, peer: DataPeer) -> None:
-        prefixes = [parse_prefix(one) for one in peer.prefixes]
-        number = self._ids.get(peer.key)
-        if number is None:
-            number = PeerId(self._next_id)
-            self._next_id += 1
-            self._ids[peer.key] = number
-            self._peers[number] = Traffic(peer.key, number)
-        else:
-            self._withdraw_routes(number)
-        self._definitions[number] = peer
-        for prefix in prefixes:
-            self._routes.insert(prefix, number)
-        paths = self._paths.set_peer(number, peer.endpoints)
-        self._forget_answers()
+        number, paths = self._peering.set_peer(peer)
+        self._deadline = 0.0
         self._encapsulation.set_peer(number, paths, peer.settings, self._clock())
 
     def remove_peer(self, key: str) -> None:
-        number = self._ids.pop(key, None)
-        if number is None:
-            return
-        self._withdraw_routes(number)
-        del self._peers[number], self._definitions[number]
-        self._paths.remove_peer(number)
-        self._encapsulation.remove_peer(number, self._clock())
-        self._forget_answers()
-
-    def _withdraw_routes(self, number: PeerId) -> None:
-        for text in self._definitions[number].prefixes:
-            prefix = parse_prefix(text)
-            if self._routes.get(prefix) == number:
-                self._routes.remove(prefix)
-
-    def _forget_answers(self) -> None:
-        self._to_peer.clear()
-        self._accepted.clear()
-        self._deadline = 0.0
+        number = self._peering.remove_peer(key)
+        if number is not None:
+            self._deadline = 0.0
+            self._encapsulation.remove_peer(number, self._clock())
 
     def counters(self) -> Mapping[str, int]:
         totals = Counter(self._counters)
@@ -161,17 +105,7 @@ class PythonEngine:
         return totals
 
     def peer_counters(self) -> Mapping[str, Mapping[str, float]]:
-        now = self._clock()
-        return {
-            one.key: {
-                "packets-out": one.packets_out,
-                "bytes-out": one.bytes_out,
-                "packets-in": one.packets_in,
-                "bytes-in": one.bytes_in,
-                **({"last-seen": now - one.last_seen} if one.packets_in else {}),
-            }
-            for one in self._peers.values()
-        }
+        return self._peering.report(self._clock())
 
     def lost_devices(self) -> Sequence[int]:
         return self._lost
@@ -236,7 +170,7 @@ class PythonEngine:
         except OSError as error:
             self._device_failed(queue, error)
         by_peer: dict[PeerId, list[Buffer]] = {}
-        to_peer = self._to_peer
+        known = self._peering.known
         for frame in frames:
             if frame[0] or frame[1]:
                 packets = _complete(frame)
@@ -246,9 +180,9 @@ class PythonEngine:
                 packets = (frame[gso.HEADER_BYTES :],)
             for packet in packets:
                 inner = destination(packet)
-                peer = to_peer.get(inner) if inner is not None else None
+                peer = known.get(inner) if inner is not None else None
                 if peer is None:
-                    peer = self._peer_of(inner, packet, queue)
+                    peer = self._ask_peering(inner, packet, queue)
                     if peer is None:
                         continue
                 if peer in by_peer:
@@ -257,27 +191,25 @@ class PythonEngine:
                     by_peer[peer] = [packet]
         now = self._clock()
         for peer, batch in by_peer.items():
-            self._count_out(self._peers[peer], batch)
+            self._count_out(self._peering.traffic[peer], batch)
             self._send(self._encapsulation.seal(peer, batch, now))
 
-    def _peer_of(self, inner: bytes | None, packet: Buffer, queue: int) -> PeerId | None:
-        """The slow way: look up, remember, or tell the sender that there is no way."""
+    def _ask_peering(self, inner: bytes | None, packet: Buffer, queue: int) -> PeerId | None:
+        """The slow way: look up and remember, or tell the sender that there is no way."""
         if inner is None:
             self._counters["drop-bad-inner"] += 1
             return None
-        if len(self._to_peer) >= CACHE_ENTRIES:
-            self._to_peer.clear()
-        peer = self._to_peer[inner] = self._routes.lookup(inner)
+        peer = self._peering.peer_of(inner)
         if peer is None and (inner[0] == 0xFF if len(inner) == 16 else inner[0] >> 4 == 0xE):
             self._counters["drop-multicast"] += 1
         elif peer is None:
             self._counters["drop-no-route"] += 1
-            source = self._icmp_sources.get(packet[0] >> 4)
+            source = self._peering.icmp_sources.get(packet[0] >> 4)
             if source is not None and self._icmp_limit.allow(self._clock()):
                 answer = icmp.unreachable(packet, source)
                 if answer is not None:
                     self._counters["icmp-unreachable"] += 1
-                    self._write(queue, answer)
+                    self._write(queue, (answer,))
         return peer
 
     def _count_out(self, traffic: Traffic, batch: Sequence[Buffer]) -> None:
@@ -313,7 +245,7 @@ class PythonEngine:
                     DATAGRAM_BYTES, ANCILLARY_BYTES, socket.MSG_DONTWAIT
                 )
             except BlockingIOError:
-                return
+                break
             except OSError:
                 # An error that an earlier send left on the socket (udp(7)); reading it has cleared it.
                 self._counters["receive-errors"] += 1
@@ -327,6 +259,9 @@ class PythonEngine:
             else:
                 datagrams = [data]
             self._open(address, datagrams)
+            if len(self._arrived) >= WRITE_AT:
+                self._write_arrived()
+        self._write_arrived()
 
     def _open(self, address: SocketAddress, datagrams: Sequence[bytes]) -> None:
         now = self._clock()
@@ -339,63 +274,49 @@ class PythonEngine:
             self._deadline = 0.0
 
     def _deliver(self, senders: frozenset[PeerId], packets: Sequence[Buffer], now: float) -> None:
-        """Check where packets claim to come from and to go, and hand them to the kernel."""
+        """Check where packets claim to come from and to go; those that may pass have arrived."""
         if not senders:
             self._counters["drop-unknown-peer"] += len(packets)
             return
         if not self._queues:
             self._counters["drop-no-device"] += len(packets)
             return
-        accepted = self._accepted.get(senders)
-        if accepted is None:
-            accepted = self._accepted[senders] = {}
-        queue, size, count = self._queues[0], 0, 0
+        accepted = self._peering.accepted_from(senders)
+        arrived, size, before = self._arrived, 0, len(self._arrived)
         for packet in packets:
             flow = addresses(packet)
-            traffic = accepted.get(flow) if flow is not None else None
+            if flow is None:
+                self._counters["drop-bad-inner"] += 1
+                continue
+            traffic = accepted.get(flow) or self._peering.accept(senders, flow)
             if traffic is None:
-                traffic = self._accept(senders, flow, accepted)
-                if traffic is None:
-                    continue
+                continue
             traffic.packets_in += 1
             traffic.bytes_in += len(packet)
             traffic.last_seen = now
             size += len(packet)
-            count += 1
-            self._write(queue, packet)
-        self._counters["packets-in"] += count
+            arrived.append(packet)
+        self._counters["packets-in"] += len(arrived) - before
         self._counters["bytes-in"] += size
 
-    def _accept(
-        self, senders: frozenset[PeerId], flow: Flow | None, accepted: dict[Flow, Traffic]
-    ) -> Traffic | None:
-        """Whose packet this is, by its inner addresses; None (and counted) where it may not pass."""
-        if flow is None:
-            self._counters["drop-bad-inner"] += 1
-            return None
-        source, target = flow
-        owner = self._routes.lookup(source)
-        if self._local.source_check == "strict":
-            if owner is None or owner not in senders:
-                self._counters["drop-source"] += 1
-                return None
-            if not self._ours.lookup(target):
-                self._counters["drop-destination"] += 1
-                return None
-        elif owner is None or owner not in senders:
-            owner = min(senders)
-        if len(accepted) >= CACHE_ENTRIES:
-            accepted.clear()
-        traffic = accepted[flow] = self._peers[owner]
-        return traffic
+    def _write_arrived(self) -> None:
+        packets, self._arrived = self._arrived, []
+        for segments in coalesce.group(packets):
+            self._write(self._queues[0], segments)
 
-    def _write(self, queue: int, packet: Buffer) -> None:
+    def _write(self, queue: int, segments: Sequence[Buffer]) -> None:
+        """One packet, or several as a super-packet; where the kernel refuses that, one by one."""
         try:
-            os.writev(queue, (PLAIN_HEADER, packet))
+            os.writev(queue, coalesce.join(segments))
         except BlockingIOError:
-            self._counters["drop-device-busy"] += 1
+            self._counters["drop-device-busy"] += len(segments)
         except OSError as error:
-            self._counters["drop-device"] += 1
+            if len(segments) > 1:
+                self._counters["super-packets-refused"] += 1
+                for segment in segments:
+                    self._write(queue, (segment,))
+                return
+            self._counters["drop-device"] += len(segments)
             self._device_failed(queue, error)
 
     def _device_failed(self, queue: int, error: OSError) -> None:
@@ -413,7 +334,3 @@ def _complete(frame: bytes) -> Sequence[Buffer]:
     if header is None:
         return ()
     return gso.split(header, frame[gso.HEADER_BYTES :])
-
-
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -133,3 +133,67 @@ def test_local_and_options_that_are_left_out_stay_as_they_were() -> None:
     assert changes is not None
     assert (changes.local, changes.options) == (None, {"a": 2})
     assert (copy.local, copy.options) == (Local(mtu=1400), {"a": 2})
+
+
+def peer(key: str, number: int = 1) -> DataPeer:
+    return DataPeer(key, (f"10.42.{number}.0/24",), (Endpoint("192.0.2.1", 8285),))
+
+
+def whole(generation: int, *peers: DataPeer, keep: bool = False, part: int = 0, more: bool = False) -> State:
+    return State(base=None, generation=generation, peers=list(peers), keep_peers=keep, part=part, more=more)
+
+
+def changed(copy: StateCopy, state: State) -> tuple[list[str], list[str], bool]:
+    """What is set, what is removed, and whether the generation is in force."""
+    changes = copy.take(state)
+    assert changes is not None
+    return [one.key for one in changes.upserts], changes.removed, changes.complete
+
+
+def test_a_whole_that_keeps_peers_removes_none_and_is_in_force() -> None:
+    copy = StateCopy()
+    copy.take(whole(7, peer("a"), peer("b")))
+    assert changed(copy, whole(1, keep=True)) == ([], [], True)
+    assert set(copy.peers) == {"a", "b"}
+    assert copy.generation == 1
+
+
+def test_a_whole_that_keeps_peers_still_sets_those_that_it_names() -> None:
+    copy = StateCopy()
+    copy.take(whole(7, peer("a"), peer("b")))
+    assert changed(copy, whole(1, peer("b", 2), peer("c"), keep=True)) == (["b", "c"], [], True)
+    assert copy.peers == {"a": peer("a"), "b": peer("b", 2), "c": peer("c")}
+
+
+def test_peers_that_were_kept_go_with_the_next_whole_that_does_not_name_them() -> None:
+    copy = StateCopy()
+    copy.take(whole(7, peer("a"), peer("b"), peer("c")))
+    copy.take(whole(1, keep=True))
+    assert changed(copy, whole(2, peer("b"))) == ([], ["a", "c"], True)
+    assert copy.peers == {"b": peer("b")}
+
+
+def test_kept_peers_are_what_a_difference_starts_from() -> None:
+    copy = StateCopy()
+    copy.take(whole(7, peer("a"), peer("b")))
+    copy.take(whole(1, keep=True))
+    difference = State(base=1, generation=2, peers=[peer("c")], removed=["a"])
+    assert changed(copy, difference) == (["c"], ["a"], True)
+    assert set(copy.peers) == {"b", "c"}
+
+
+def test_a_whole_in_parts_that_keeps_peers_sweeps_at_no_part() -> None:
+    copy = StateCopy()
+    copy.take(whole(7, peer("a")))
+    assert changed(copy, whole(1, peer("b"), keep=True, more=True)) == (["b"], [], False)
+    assert changed(copy, whole(1, peer("c"), keep=True, part=1)) == (["c"], [], True)
+    assert set(copy.peers) == {"a", "b", "c"}
+
+
+def test_what_a_kept_whole_named_does_not_save_a_peer_from_the_next_sweep() -> None:
+    """Which peers a whole named is counted from its own first part on."""
+    copy = StateCopy()
+    copy.take(whole(1, peer("a"), keep=True))
+    assert changed(copy, whole(2, peer("b"), more=True)) == (["b"], [], False)
+    assert changed(copy, whole(2, peer("c"), part=1)) == (["c"], ["a"], True)
+    assert set(copy.peers) == {"b", "c"}
