@@ -11,10 +11,11 @@ help: ## this list
 setup: ## .venv with what tulle needs to run
 	@packaging/setup/setup.sh run
 
-setup-dev: ## .venv with what the tests and linters need too, and an etcd that is not installed
+setup-dev: ## .venv with what the tests and linters need too, and an etcd and a promtool that are not installed
 	@packaging/setup/setup.sh dev
 	@packaging/etcd/fetch.sh
 	@packaging/etcd/witness.sh
+	@packaging/prometheus/fetch.sh
 
 run: setup ## three nodes with two pods each, talking
 	@.venv/bin/tulle lab demo

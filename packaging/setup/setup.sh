@@ -33,6 +33,7 @@ system_packages() {
         missing openssl openssl
         missing iperf3 iperf3
         missing nft nftables
+        missing ip iproute2
         missing dpkg-deb dpkg
     fi
 }

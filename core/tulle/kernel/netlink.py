@@ -52,7 +52,7 @@ NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, err
 """Answers to a look-up where no route, or an unreachable, prohibit, blackhole or throw route, was found, or where
 the kernel has no such family."""
 
-OUTSIDE: Mapping[Family, Address] = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
+OUTSIDE: Mapping[Family, Address] = {4: ip_address("203.0.113.1"), 6: ip_address("2001:db8:ffff::1")}
 """Addresses that belong to nobody (RFC 5737, RFC 3849): the way to them is the default route. Looking up costs
 the same whatever the size of the table; nothing is sent."""
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
 from tulle.contracts.backend import Underlay
-from tulle.kernel.underlay import LocalAddress, LocalLink, NoUnderlay, Surroundings, WayOut, Wish, choose
+from tulle.kernel.underlay import (
+    LocalAddress,
+    LocalLink,
+    NoUnderlay,
+    Surroundings,
+    WayOut,
+    Wish,
+    choose,
+    outside,
+)
 from tulle.net.prefix import Address, Family
 
 SCOPE_LINK = 253
@@ -239,3 +248,13 @@ def test_one_refusal_is_told_once() -> None:
     with pytest.raises(NoUnderlay) as caught:
         pick(patterns=("eth1", "^eth1"), needed=(6,))
     assert str(caught.value).count("eth1 has no usable IPv6 address") == 1
+
+
+def test_addresses_of_the_clusters_own_networks_are_no_way_to_other_nodes() -> None:
+    """A bridge of pods that is left over from the last boot must not become the underlay when there is no other."""
+    node = Surroundings((link("cni0", 5, "10.42.7.1/24"),))
+    assert choose(Wish(), {}, [4], node).link == "cni0"
+    seen = outside(node, [ip_network("10.42.0.0/16"), ip_network("fd42::/48")])
+    assert seen.links == (link("cni0", 5),)
+    with pytest.raises(NoUnderlay):
+        choose(Wish(), {}, [4], seen)
