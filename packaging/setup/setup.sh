@@ -23,6 +23,8 @@ system_packages() {
     fi
     missing nsenter util-linux
     missing ping iputils-ping
+    # No command: a library, which pyseccomp finds by ldconfig.
+    /sbin/ldconfig -p | grep -q 'libseccomp\.so\.2' || printf ' libseccomp2'
     # python-pytun has wheels for x86_64 only; elsewhere it is built.
     if [ "$(uname -m)" != x86_64 ]; then
         missing cc gcc

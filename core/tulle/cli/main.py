@@ -16,6 +16,7 @@ WORDS = {
     "config": ("tulle.cli.config:config", "Show, set or check the network config in the store."),
     "doctor": ("tulle.cli.doctor:doctor", "What is wrong with this node, and what mends it."),
     "down": ("tulle.cli.down:down", "Take away everything that tulle made on this node."),
+    "forwarder": ("tulle.cli.forwarder:forwarder", "Let a new forwarder take over from the running one."),
     "init": ("tulle.cli.init:init", "Write a network config into the store."),
     "lab": ("tulle.cli.lab:lab", "A whole cluster in namespaces on this machine."),
     "leases": ("tulle.cli.leases:leases", "Which node has which subnet."),

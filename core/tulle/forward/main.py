@@ -6,6 +6,7 @@ Usage: tulle-forwarder --listen-fd N --engine MODULE:FACTORY --encapsulation MOD
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import logging
 import os
@@ -44,12 +45,15 @@ class Forwarder:
         self._names: list[str] = []
         self._queues: list[int] = []
         self._sockets: list[socket.socket] = []
+        self._released = False
+        """Our sessions were given away: nothing of ours may be sealed any more."""
 
     def hello(self) -> worker.Hello:
         return worker.Hello(
             protocols=list(worker.PROTOCOLS),
             version=__version__,
-            fingerprint=self._fingerprint,
+            # A tulled that is new must not adopt one that has nothing left to work with.
+            fingerprint=f"{self._fingerprint}, released" if self._released else self._fingerprint,
             pid=os.getpid(),
             generation=self._state.generation,
             descriptors=self._names,
@@ -77,7 +81,14 @@ class Forwarder:
         ]
 
     def export_state(self) -> bytes:
-        return self._engine.export_state()
+        """What is not read yet is the successor's then: in the descriptors' queues it waits for that."""
+        if self._released:
+            return b""
+        state = self._engine.export_state()
+        if state:
+            self._released = True
+            self._engine.set_descriptors([], [])
+        return state
 
     def import_state(self, data: bytes) -> None:
         self._engine.import_state(data)
@@ -141,6 +152,7 @@ class Loop(ControlServer):
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
+    faulthandler.enable()  # a crash in C code leaves names of functions, and no core
     sandbox.set_process_name("tulle-forwarder")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket(fileno=arguments.listen_fd)
@@ -151,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return made
 
     engine: Engine = load(arguments.engine)(make_encapsulation)
-    notes = [*engine.self_test(), *sandbox.drop_rights()]
+    notes = [*engine.self_test(), *sandbox.lock_down()]
     forwarder = Forwarder(engine, arguments.fingerprint, notes)
     loop = Loop(listener, forwarder, engine)
     signal.signal(signal.SIGTERM, lambda *_: setattr(loop, "stopping", True))

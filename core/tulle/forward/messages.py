@@ -75,7 +75,16 @@ class DeviceLost(msgspec.Struct, tag="device-lost"):
 
 Message = worker.Common | State | Applied | Resend | AskStats | Stats | DeviceLost
 
-decode = msgspec.msgpack.Decoder(Message).decode
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+def decode(data: bytes) -> Message:
+    """Raises msgspec.DecodeError on anything else, and nothing but that."""
+    try:
+        found: Message = _decoder.decode(data)
+        return found
+    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets through
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def parts(state: State) -> list[State]:

@@ -161,6 +161,14 @@ class DownAnswer(msgspec.Struct, frozen=True, kw_only=True):
     removed: Annotated[list[str], Meta(description="A line for each thing.")]
 
 
+class ReplaceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One forwarder took over from another."""
+
+    old_pid: int
+    new_pid: int
+    pause_ms: Annotated[float, Meta(description="The longest that neither can have worked; packets waited.")]
+
+
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """With every status but 200."""
 

@@ -26,7 +26,11 @@ class Api:
         self._server = HttpServer(self.handle)
 
     async def start(self) -> None:
+        """Called again it listens anew, where somebody has removed the socket."""
         await self._server.start_unix(self._path)
+
+    def reachable(self) -> bool:
+        return self._server.reachable()
 
     def close(self) -> None:
         self._server.close()

@@ -60,7 +60,7 @@ class Client:
             raise ApiError(403, f"{self.socket}: only root may speak to tulled: use sudo") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NotRunning(
-                f"{self.socket}: tulled does not answer ({error}); is it running, and is --run-dir right?"
+                f"{self.socket}: tulled does not answer ({_reason(error)}); is it running, and is --run-dir right?"
             ) from error
         finally:
             connection.close()
@@ -68,3 +68,11 @@ class Client:
             message = answer.get("error") if isinstance(answer, dict) else None
             raise ApiError(response.status, str(message or response.reason))
         return answer
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens on it"
+    return str(getattr(error, "strerror", None) or error)

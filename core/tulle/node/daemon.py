@@ -13,18 +13,18 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 from tulle.config.daemon import DaemonConfig
-from tulle.contracts.backend import Advertisement, Backend, Family, Problem, Underlay
-from tulle.contracts.store import Store
+from tulle.contracts.backend import Advertisement, Backend, Underlay
+from tulle.contracts.store import Store, Unavailable
 from tulle.contracts.subnet import Claim
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink import Netlink
 from tulle.kernel.state import Wanted, cover
-from tulle.kernel.underlay import NoUnderlay, Wish, choose
 from tulle.lease.manager import LeaseManager
 from tulle.node import identity, status, subnet_env
 from tulle.node.api import Api
@@ -41,16 +41,19 @@ from tulle.node.network import Network, check_network
 from tulle.node.notify import ServiceManager
 from tulle.node.rundir import RunDir
 from tulle.node.state import NodeState
-from tulle.node.storewatch import StoreWatch
+from tulle.node.storewatch import StoreWatch, cut_off
+from tulle.node.underlay import Follower
+from tulle.node.underlay import find as find_underlay
+from tulle.node.upkeep import Upkeep
 from tulle.plugins import Plugins
 from tulle.store.clock import SystemClock
 from tulle.tasks import first_to_end
 
 log = logging.getLogger("tulle.node")
 
-CHECK_S = 30.0
-"""How often files, sysctls and the underlay are looked at where nothing tells of their changes."""
 START_RETRY_S = 2.0
+GIVE_BACK_S = 2.0
+"""For the store to take the name back at our end."""
 SAY_S = 2.0
 """How often the service manager hears how it goes, at least."""
 
@@ -65,19 +68,22 @@ class Daemon:
         self._node = NodeState(
             config=config,
             store=store,
-            store_watch=StoreWatch(store),
+            store_watch=StoreWatch(store, doubt=self._mirrors_cut_off),
             run_dir=RunDir(config.run_dir),
             keeper=Keeper(self._netlink),
             components=Components(plugins),
         )
         self._metrics = Metrics(lambda: status.snapshot(self._node))
+        self._health = HealthServer(self._metrics, self._node.not_ready)
         self._service = ServiceManager()
         self._advertisement = Advertisement(type="")
         self._footprint: Footprint | None = None
+        self._api: Api | None = None
         self._stopping = asyncio.Event()
-        self._network_changed = asyncio.Event()
+        self._underlay: Follower | None = None
         self._work: asyncio.Task[None] | None = None
         self._removing = False
+        self._said_ready = False
 
     async def run(self) -> None:
         """Raises AlreadyRunning, IdentityError, ConfigError, PluginError, NoUnderlay, and what the leases raise."""
@@ -86,11 +92,9 @@ class Daemon:
         node_id = identity.node_id(self._config.state_dir)
         self._footprint = Footprint(self._config, node.run_dir, node_id)
         added = [one for _, one in self._plugins.collect("tulle_api_methods")]
-        api = Api(node.run_dir.api_socket, methods(node, self._remove, added))
-        await api.start()
-        health = HealthServer(self._metrics, node.not_ready)
-        if self._config.healthz_port:
-            await health.start(str(self._config.healthz_ip), self._config.healthz_port)
+        self._api = Api(node.run_dir.api_socket, methods(node, self._remove, added))
+        await self._api.start()
+        await self._health.listen(self._config.healthz_ip, self._config.healthz_port)
         stopping = asyncio.create_task(self._stopping.wait())
         self._work = asyncio.create_task(self._life(node_id), name="node")
         try:
@@ -101,16 +105,42 @@ class Daemon:
                 self._work.result()
         finally:
             self._service.stopping()
+            given_back = stopping.done() and not self._removing
             stopping.cancel()
+            if given_back:
+                await self._give_name_back()
             await self._end_work()
-            health.close()
-            api.close()
+            self._health.close()
+            self._api.close()
             self._netlink.close()
             await node.store.close()
 
     def stop(self) -> None:
         """End tulled; packets go on."""
         self._stopping.set()
+
+    async def reload(self, config: DaemonConfig) -> None:
+        """Take over what can change while we run; the log is the caller's. Raises OSError where the new address for
+        /healthz cannot be listened on; the old one is then kept."""
+        await self._health.listen(config.healthz_ip, config.healthz_port)
+
+    @contextlib.contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Tells the service manager. Not before it has heard that we are ready: READY=1 at the end would be a lie."""
+        if self._said_ready:
+            self._service.reloading()
+        try:
+            yield
+        finally:
+            if self._said_ready:
+                self._service.ready()
+
+    async def _give_name_back(self) -> None:
+        """So that nobody waits for it. Where the store does not answer in time it runs out by itself."""
+        if self._node.leases is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_BACK_S):
+                    await self._node.leases.close()
 
     async def _end_work(self) -> None:
         if self._work is not None:
@@ -144,6 +174,9 @@ class Daemon:
     # --- the order of things ----------------------------------------------------------------------------------
 
     async def _life(self, node_id: str) -> None:
+        if self._node.store.single_machine:  # what it refuses now, nobody mends from elsewhere while we wait
+            with contextlib.suppress(Unavailable):
+                await self._node.store.health()
         monitor = Monitor(self._kernel_changed)
         leases = self._node.leases = LeaseManager(
             self._node.store,
@@ -162,9 +195,14 @@ class Daemon:
         finally:
             monitor.close()
 
+    def _mirrors_cut_off(self) -> str:
+        leases = self._node.leases
+        return "" if leases is None else cut_off(leases.status()["mirrors"])
+
     def _kernel_changed(self) -> None:
         self._node.keeper.wake()
-        self._network_changed.set()
+        if self._underlay is not None:
+            self._underlay.wake()
 
     async def _steps(self, leases: LeaseManager) -> None:
         node = self._node
@@ -173,7 +211,7 @@ class Daemon:
         for warning in network.warnings:
             log.warning("config-warning %s", warning)
         node.doing = "looking for the underlay"
-        underlay = node.underlay = await self._find_underlay(network)
+        underlay = node.underlay = await find_underlay(self._config, self._netlink, network)
         log.info("underlay link=%s mtu=%d because=%r", underlay.link, underlay.mtu, underlay.chosen_because)
         arguments = () if network.options is None else (network.options,)
         backend: Backend = self._plugins.make(network.backend, *arguments)
@@ -183,26 +221,24 @@ class Daemon:
         node.doing = "starting the backend"
         await self._start_backend(network, backend, context)
         await node.components.start(network, context, node.run_dir.path)
+        self._underlay = Follower(
+            node, partial(find_underlay, self._config, self._netlink, network), self._underlay_moved
+        )
+        assert self._footprint is not None
+        assert self._api is not None
+        upkeep = Upkeep(
+            node,
+            self._footprint,
+            self._api,
+            write_subnet_file=partial(self._mend_subnet_file, backend, context),
+            set_sysctls=partial(self._set_sysctls, network, context),
+        )
         await first_to_end(
             self._follow_peers(leases, backend, context),
-            self._follow_underlay(network, backend, context, leases),
+            self._underlay.run(backend, context),
             node.keeper.run(),
-            self._look_after_files(),
+            upkeep.run(),
         )
-
-    async def _find_underlay(self, network: Network) -> Underlay:
-        """An interface with the cluster's families; where there is none, IPv4 pods may travel over IPv6 and the other
-        way round."""
-        config = self._config
-        families: Sequence[Family] = [family.family for family in network.config.families]
-        seen = await self._netlink.surroundings(config.can_reach)
-        wish = Wish(config.interfaces, config.interface_patterns, config.can_reach)
-        try:
-            return choose(wish, config.public, families, seen)
-        except NoUnderlay as error:
-            with contextlib.suppress(NoUnderlay):
-                return choose(wish, config.public, (), seen)
-            raise error
 
     async def _acquire(
         self, network: Network, underlay: Underlay, backend: Backend, leases: LeaseManager
@@ -270,45 +306,24 @@ class Daemon:
             node.peers = peers
             node.report = await backend.reconcile(peers)
             await node.components.reconcile(peers)
-            self._metrics.reconciled(time.perf_counter() - begun)
+            took_s = time.perf_counter() - begun
+            self._metrics.reconciled(took_s)
+            log.debug(
+                "reconciled peers=%d changed=%d seconds=%.3f", len(peers), len(node.report.changed), took_s
+            )
             for line in node.report.changed:
                 log.info("backend-changed %s", line)
             if node.doing:
                 node.doing = ""
                 self._write_subnet_file(backend, context)
-                self._service.ready()
-                log.info("ready peers=%d mtu=%d", len(peers), backend.mtu())
 
-    async def _follow_underlay(
-        self, network: Network, backend: Backend, context: Context, leases: LeaseManager
-    ) -> None:
-        """When our address, interface or its MTU changes: the backend learns it, then the other nodes do."""
+    async def _underlay_moved(self, others: bool) -> None:
+        """After the backend has followed."""
         node = self._node
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S):
-                    await self._network_changed.wait()
-            self._network_changed.clear()
-            try:
-                underlay = await self._find_underlay(network)
-                node.underlay_problem = None
-                if underlay == node.underlay:
-                    continue
-                log.info(
-                    "underlay-changed link=%s mtu=%d to=%s", underlay.link, underlay.mtu, _told(underlay)
-                )
-                told = None if node.underlay is None else node.underlay.public
-                node.underlay = context.underlay = underlay
-                await backend.start(context)
-                node.report = await backend.reconcile(node.peers)
-                if underlay.public != told:
-                    await leases.update(self._claim())
-                if not node.doing:
-                    self._write_subnet_file(backend, context)
-            except (NoUnderlay, OSError, TimeoutError) as error:
-                if node.underlay_problem is None:
-                    log.warning("underlay-lost error=%s (the last one stays in use)", error)
-                node.underlay_problem = Problem("underlay-lost", "underlay", str(error))
+        if others and node.leases is not None:
+            await node.leases.update(self._claim())
+        if not node.doing and node.backend is not None and node.context is not None:
+            self._write_subnet_file(node.backend, node.context)
 
     def _set_sysctls(self, network: Network, context: Context) -> None:
         assert self._footprint is not None
@@ -317,15 +332,22 @@ class Daemon:
 
     def _write_subnet_file(self, backend: Backend, context: Context) -> None:
         assert self._footprint is not None
-        self._footprint.write_subnet_file(context.networks, context.prefixes, backend.mtu())
-
-    async def _look_after_files(self) -> None:
         node = self._node
-        while True:
-            await asyncio.sleep(CHECK_S)
-            if node.network and node.context and node.backend and not node.doing:
-                self._set_sysctls(node.network, node.context)
-                self._write_subnet_file(node.backend, node.context)
+        node.file_problem = self._footprint.write_subnet_file(
+            context.networks, context.prefixes, backend.mtu()
+        )
+        if node.file_problem is None and not self._said_ready:
+            self._said_ready = True
+            self._service.ready()
+            log.info("ready peers=%d mtu=%d", len(node.peers), backend.mtu())
+
+    def _mend_subnet_file(self, backend: Backend, context: Context) -> list[str]:
+        assert self._footprint is not None
+        writes = self._footprint.subnet_file_writes
+        self._write_subnet_file(backend, context)
+        if self._footprint.subnet_file_writes == writes:
+            return []
+        return [f"{self._config.subnet_file}: was missing or changed, written"]
 
     async def _tell_service_manager(self) -> None:
         """Signs of life from the loop that does the work: a loop that hangs gives none."""
@@ -333,7 +355,3 @@ class Daemon:
             self._service.status("; ".join(self._node.not_ready()) or f"ready, {len(self._node.peers)} peers")
             self._service.alive()
             await asyncio.sleep(min(self._service.watchdog_s or SAY_S, SAY_S))
-
-
-def _told(underlay: Underlay) -> str:
-    return ", ".join(map(str, underlay.public.values()))

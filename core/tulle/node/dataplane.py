@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_interface
 from typing import Literal
 
@@ -36,7 +36,9 @@ from tulle.node.keeper import Keeper
 from tulle.node.rundir import RunDir
 from tulle.plugins import PluginError, Plugins
 from tulle.worker import messages as worker
-from tulle.worker.supervise import Session, Supervisor, WorkerGone
+from tulle.worker.handover import Handover
+from tulle.worker.session import Session, WorkerGone
+from tulle.worker.supervise import Supervisor
 
 log = logging.getLogger("tulle.dataplane")
 
@@ -47,6 +49,8 @@ STATS_S = 1.0
 SILENT_S = 10.0
 """A forwarder answers within milliseconds; one that does not for so long is replaced."""
 PARTY = "dataplane"
+FORWARDER = (sys.executable, "-m", "tulle.forward.main")
+"""The program that `Supervisor` starts."""
 
 
 class Forwarding(msgspec.Struct):
@@ -89,6 +93,9 @@ class UserSpace:
         self._supervisor: Supervisor | None = None
         self._task: asyncio.Task[None] | None = None
         self._session: Session | None = None
+        self._handover = Handover()
+        self._held_back = False
+        """The running forwarder gets no descriptors yet: an old one works with them."""
         self._stats: messages.Stats | None = None
         self._notes: list[str] = []
 
@@ -158,12 +165,21 @@ class UserSpace:
 
     def ready(self) -> list[str]:
         """Why packets do not pass; empty when they do."""
-        reasons = []
+        reasons: list[str] = []
+        if self._supervisor is not None and self._supervisor.handing_over:
+            return reasons  # the old one works until the new one does
         if self._session is None:
             reasons.append("the forwarder is not running yet")
         elif self._applied < self._generation:
             reasons.append(f"the forwarder has state {self._applied} of {self._generation}")
         return reasons
+
+    async def replace(self) -> tuple[int, int, float]:
+        """A new forwarder takes over from the running one, without losing a packet. Returns the process ids, old and
+        new, and the seconds in which neither may have worked. Raises WorkerGone, with the reason for people."""
+        if self._supervisor is None:
+            raise WorkerGone("this node's forwarder is not started yet; see `tulle status`")
+        return await self._supervisor.replace()
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -202,7 +218,7 @@ class UserSpace:
         return Supervisor(
             path=self._run_dir.forwarder_socket,
             argv=[
-                *(sys.executable, "-m", "tulle.forward.main", name, "--listen-fd", "{listen}"),
+                *(*FORWARDER, name, "--listen-fd", "{listen}"),
                 *("--engine", spec.factory, "--encapsulation", found.factory),
                 *("--fingerprint", fingerprint, "--run-dir", run_dir),
             ],
@@ -245,6 +261,7 @@ class UserSpace:
         wanted = {f"udp:{one.family}:{one.port}": one for one in self._wanted.listen}
         for key in [key for key in self._sockets if key not in wanted]:
             self._sockets.pop(key).close()
+            lines.append(f"{key}: closed")
         for key, listen in wanted.items():
             if key not in self._sockets:
                 self._sockets[key] = open_udp(listen)
@@ -265,6 +282,8 @@ class UserSpace:
         return [line + " again, it had been deleted" for line in lines]
 
     def _give_descriptors(self, session: Session) -> None:
+        if self._held_back:
+            return
         assert self._tun is not None
         names = [f"tun:{self._tun.name}:0", *self._sockets]
         filenos = (self._tun.fileno(), *(one.fileno() for one in self._sockets.values()))
@@ -272,16 +291,17 @@ class UserSpace:
 
     # --- the forwarder ----------------------------------------------------------------------------------------
 
-    async def _serve(self, session: Session, take_over: Callable[[], None]) -> None:
+    async def _serve(self, session: Session, handover: Handover) -> None:
         """While one forwarder lives: bring it to the wanted state, then ask for its counters."""
         self._notes = session.hello.notes
-        self._session = session
+        self._session, self._handover, self._held_back = session, handover, handover.pending
         self._applied = 0
         try:
             self._send_state(session, None, list(self._peers.values()), [])
             # A forwarder that knew no peers would throw away what it reads; in the TUN's queue it waits.
             if self._peers_stated or session.hello.descriptors:
                 self._give_descriptors(session)
+            session.send(messages.AskStats())  # one that is adopted has counted for long
             heard = asked = time.monotonic()
             while True:
                 try:
@@ -293,13 +313,23 @@ class UserSpace:
                 else:
                     await self._take(session, message)
                     heard = time.monotonic()
-                if self._peers_stated and self._applied >= self._generation:
-                    take_over()
+                if self._held_back and self._peers_stated and self._applied >= self._generation:
+                    await self._take_over(session, handover)
                 if time.monotonic() - asked >= STATS_S:
                     session.send(messages.AskStats())
                     asked = time.monotonic()
         finally:
             self._session = None
+
+    async def _take_over(self, session: Session, handover: Handover) -> None:
+        """The new forwarder is what it is to be: now the old one lets go."""
+        sessions = await handover.release()
+        self._held_back = False
+        if sessions:
+            session.send(worker.StateBlob(sessions))
+        self._give_descriptors(session)
+        if session.protocol < worker.HOLDING_SINCE:
+            handover.confirm()
 
     async def _take(self, session: Session, message: object) -> None:
         if isinstance(message, messages.Applied):
@@ -313,6 +343,8 @@ class UserSpace:
             self._send_state(session, None, list(self._peers.values()), [])
         elif isinstance(message, messages.Stats):
             self._stats = message
+        elif isinstance(message, worker.Holding):
+            self._handover.confirm()
         elif isinstance(message, messages.DeviceLost):
             self._keeper.wake()
 
@@ -340,6 +372,13 @@ class UserSpace:
         )
         for part in messages.parts(state):
             session.send(part)
+        log.debug(
+            "state-sent generation=%d base=%s peers=%d removed=%d",
+            self._generation,
+            base,
+            len(peers),
+            len(removed),
+        )
 
 
 def choose_engine(plugins: Plugins, asked: str, encapsulation: str) -> tuple[EngineSpec, str]:

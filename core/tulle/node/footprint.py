@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from tulle.config.daemon import DaemonConfig
-from tulle.contracts.backend import Family
+from tulle.contracts.backend import Family, Problem
 from tulle.files import write_atomically
 from tulle.kernel import sysctl
 from tulle.net.prefix import Prefix
@@ -28,6 +28,9 @@ class Footprint:
         old = run_dir.record()
         self._run_dir = run_dir
         self._subnet_file = config.subnet_file
+        self._said: str | None = ""
+        self.subnet_file_writes = 0
+        """How often subnet.env was not as it should be, and was written."""
         self._record = Record(
             node=config.node_name,
             node_id=node_id,
@@ -58,15 +61,29 @@ class Footprint:
             self._record.sysctls = dict(applied.remembered)
             self.write_record()
 
-    def write_subnet_file(self, networks: Sequence[Prefix], subnets: Sequence[Prefix], mtu: int) -> None:
-        """Only where it differs: CNI plugins read it at any time."""
+    def write_subnet_file(
+        self, networks: Sequence[Prefix], subnets: Sequence[Prefix], mtu: int
+    ) -> Problem | None:
+        """Only where it differs: CNI plugins read it at any time. Returns what keeps it from being there."""
         text = subnet_env.render(networks, subnets, mtu, ip_masq=False)
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if self._subnet_file.read_text() == text == self._record.subnet_file_text:
-                return
+                return None
         self._record.subnet_file_text = text
         self.write_record()
         try:
             write_atomically(self._subnet_file, text.encode(), mode=0o644)
         except OSError as error:
-            log.error("subnet-file-failed file=%s error=%s (tried again)", self._subnet_file, error.strerror)
+            if error.strerror != self._said:
+                log.error(
+                    "subnet-file-failed file=%s error=%s (tried again)", self._subnet_file, error.strerror
+                )
+            self._said = error.strerror
+            message = (
+                f"cannot be written ({error.strerror}), and CNI plugins need it; make its directory writable, or "
+                "name another file with --subnet-file"
+            )
+            return Problem("subnet-file", str(self._subnet_file), message)
+        self._said = ""
+        self.subnet_file_writes += 1
+        return None

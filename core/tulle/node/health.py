@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Awaitable, Callable, Sequence
 
+from tulle.net.prefix import Address
 from tulle.node.http import Answer, HttpError, HttpServer, Request
 from tulle.node.metrics import CONTENT_TYPE, Metrics
 
@@ -22,21 +25,43 @@ class HealthServer:
             "/readyz": self._readyz,
             "/metrics": self._metrics_text,
         }
-        self._server = HttpServer(self._handle)
+        self._server: HttpServer | None = None
+        self._at: tuple[Address, int] | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """The port it listens on. Raises OSError that names flag and address."""
+    async def listen(self, address: Address, port: int) -> None:
+        """Serve there and nowhere else; nowhere for port 0. Where it raises OSError, which names flag and address, it
+        goes on as before."""
+        old, wanted = self._at, (address, port) if port else None
+        if wanted == old:
+            return
+        self.close()  # first: the old address may be in the way of the new one
         try:
-            return await self._server.start_tcp(host, port)
+            await self._open(wanted)
+        except OSError:
+            with contextlib.suppress(OSError):
+                await self._open(old)
+            raise
+
+    async def _open(self, at: tuple[Address, int] | None) -> None:
+        if at is not None:
+            self._server = await self._serve(*at)
+            self._at = at
+
+    async def _serve(self, address: Address, port: int) -> HttpServer:
+        server = HttpServer(self._handle)
+        try:
+            await server.start_tcp(str(address), port)
+            return server
         except OSError as error:
             raise OSError(
-                error.errno,
-                f"--healthz-port: {host} port {port} cannot be listened on ({error.strerror}); "
-                "give another --healthz-ip or --healthz-port, or 0 for none",
+                f"--healthz-port: {address} port {port} cannot be listened on ({os.strerror(error.errno or 0)}); "
+                "give another --healthz-ip or --healthz-port, or 0 for none"
             ) from error
 
     def close(self) -> None:
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        self._server = self._at = None
 
     async def _handle(self, request: Request) -> Answer:
         method = self._paths.get(request.path)

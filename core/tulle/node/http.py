@@ -25,6 +25,8 @@ log = logging.getLogger("tulle.api")
 MAX_BODY_BYTES = 1 << 20
 REQUEST_S = 10.0
 """For a request to arrive whole."""
+ANSWER_S = 30.0
+"""For an answer to be read."""
 UCRED = struct.Struct("3i")  # unix(7): pid, uid, gid
 
 
@@ -67,9 +69,22 @@ class HttpServer:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+        self._file: os.stat_result | None = None
 
     async def start_unix(self, path: Path) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, sock=_bound(path))
+        """Called again it listens anew, at a path that was taken away."""
+        self.close()
+        self._path = path
+        sock, self._file = _bound(path)
+        self._server = await asyncio.start_unix_server(self._serve, sock=sock)
+
+    def reachable(self) -> bool:
+        """Whether the path still leads to this server."""
+        try:
+            return bool(self._path and self._file and os.path.samestat(self._path.stat(), self._file))
+        except OSError:
+            return False
 
     async def start_tcp(self, host: str, port: int) -> int:
         """Returns the port (0 asks for any). Raises OSError."""
@@ -96,7 +111,10 @@ class HttpServer:
                 h11.EndOfMessage(),
             ):
                 writer.write(connection.send(event) or b"")
-            await writer.drain()
+            async with asyncio.timeout(ANSWER_S):
+                await writer.drain()
+        except TimeoutError:
+            writer.transport.abort()  # whoever does not read keeps nothing here
         except (_HungUp, ConnectionError, h11.ProtocolError):
             pass
         finally:
@@ -110,6 +128,7 @@ class HttpServer:
         try:
             _check_peer(writer)
             request = await _read_in_time(connection, reader)
+            log.debug("api-asked %s %s", request.verb, request.path)
             found = await self._handle(request)
             answer = found if isinstance(found, Answer) else _json(200, found)
             return msgspec.structs.replace(answer, head_only=request.verb == "HEAD")
@@ -124,13 +143,13 @@ class HttpServer:
             return _json(500, {"error": "this failed inside tulled; its log says more"})
 
 
-def _bound(path: Path) -> socket.socket:
-    """A socket of an earlier tulled is replaced: the run directory's lock says that it is gone."""
+def _bound(path: Path) -> tuple[socket.socket, os.stat_result]:
+    """With its file. A socket of an earlier tulled is replaced: the run directory's lock says that it is gone."""
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     sock.bind(str(path))
     path.chmod(0o600)
-    return sock
+    return sock, path.stat()
 
 
 def _json(status: int, value: Any) -> Answer:
@@ -184,7 +203,7 @@ def _request(head: h11.Request, body: bytes) -> Request:
         raise HttpError(400, f"{text!r} is no path: {error}") from error
     try:
         decoded = msgspec.json.decode(body) if body else None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, or not UTF-8 within a text
         raise HttpError(400, f"the body is not JSON: {error}") from error
     # A parameter without a value is one that may be wrong; the standard library would leave it out.
     query = dict(parse_qsl(target.query, keep_blank_values=True))

@@ -18,10 +18,14 @@ class IdentityError(Exception):
     """The node's id cannot be read or kept. The text says what to do."""
 
 
+def id_file(state_dir: Path) -> Path:
+    return state_dir / "id"
+
+
 def node_id(state_dir: Path) -> str:
     """The id in `<state-dir>/id`, made at the first start. An unreadable or damaged one is never overwritten.
     Raises IdentityError."""
-    path = state_dir / "id"
+    path = id_file(state_dir)
     try:
         text = path.read_text("ascii").strip()
     except FileNotFoundError:
@@ -42,7 +46,10 @@ def _create(path: Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(path, f"{text}\n".encode(), mode=0o600)
     except OSError as error:
-        raise IdentityError(f"{path}: cannot be written ({error.strerror}); see --state-dir") from error
+        raise IdentityError(
+            f"{path}: cannot be written ({error.strerror}); make that directory writable, or name another "
+            "with --state-dir"
+        ) from error
     return text
 
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
@@ -58,6 +58,12 @@ class Keeper:
         """Something may have changed in the kernel."""
         self._bell.set()
 
+    def remember(self, lines: Iterable[str]) -> None:
+        """What was mended, for the status; other parties mend things that are not the kernel's."""
+        for line in lines:
+            self.mend_count += 1
+            self.mends.append(Mend(self._wall(), line))
+
     async def settle(self) -> Report:
         """One pass now. What it changes for parts that were settled before is a mend, and is remembered."""
         async with self._turn:
@@ -68,12 +74,12 @@ class Keeper:
             lines += report.changed
             for line in lines:
                 log.info("%s %s", "kernel-mended" if mending else "kernel-set", line)
-                if mending:
-                    self.mend_count += 1
-                    self.mends.append(Mend(self._wall(), line))
+            if mending:
+                self.remember(lines)
             for problem in report.problems:
                 if problem not in self.problems:
                     log.warning("kernel-problem code=%s %s", problem.code, problem.message)
+            log.debug("kernel-pass changed=%d problems=%d", len(lines), len(report.problems))
             self.problems = report.problems
             self._settled = set(self._parts)
             return report

@@ -107,6 +107,21 @@ class _Handler(logging.StreamHandler[TextIO]):
             self.release()
 
 
+class Log:
+    """tulled's log, which may be set up anew while it runs."""
+
+    def __init__(self, verbosity: int, form: str) -> None:
+        self._bounded = set_up(verbosity, form)
+
+    def change(self, verbosity: int, form: str) -> None:
+        self._bounded.tell_ended(everything=True)
+        self._bounded = set_up(verbosity, form)
+
+    def tell_ended(self, *, everything: bool = False) -> None:
+        """See `Bounded`."""
+        self._bounded.tell_ended(everything=everything)
+
+
 def set_up(verbosity: int, form: str = "text", stream: TextIO | None = None) -> Bounded:
     """-v 0 says what changes, 1 and more what is done, 3 and more what libraries say too. `form`: "text" or "json".
 

@@ -9,10 +9,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from tulle import __version__
-from tulle.config.core_options import CORE_OPTIONS
+from tulle.config.core_options import CORE_OPTIONS, SINGLE_MACHINE
 from tulle.config.daemon import DaemonConfig
 from tulle.config.errors import ConfigError
 from tulle.config.flags import peek
@@ -22,12 +23,18 @@ from tulle.node import logs
 from tulle.node.settings import Settings, gather
 from tulle.plugins import PluginError, Plugins, load_plugins
 
+if TYPE_CHECKING:
+    import asyncio
+
+    from tulle.node.reload import Reloader
+
 log = logging.getLogger("tulle.node")
 
 SUMMARY = "Joins this node's pods to the cluster's network."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -48,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
             check_store(config, plugins)
             print(_effective(settings, config, plugins), end="")
             return 0
-        bounded = logs.set_up(config.verbosity, config.log_format)
+        lines = logs.Log(config.verbosity, config.log_format)
         store = open_store(config, plugins)
     except (ConfigError, PluginError) as error:
         print(f"tulled: {error}", file=sys.stderr)
@@ -57,9 +64,11 @@ def run(argv: Sequence[str]) -> int:
 
     _tell_inactive(settings)
     try:
-        return asyncio.run(_run(config, plugins, store, bounded))
+        return asyncio.run(
+            _run(settings, config, plugins, store, lines, lambda: gather(plugins, argv, os.environ))
+        )
     finally:
-        bounded.tell_ended(everything=True)
+        lines.tell_ended(everything=True)
 
 
 def _answer(settings: Settings) -> str:
@@ -113,7 +122,14 @@ def open_store(config: DaemonConfig, plugins: Plugins) -> Store:
     return store
 
 
-async def _run(config: DaemonConfig, plugins: Plugins, store: Store, bounded: logs.Bounded) -> int:
+async def _run(
+    settings: Settings,
+    config: DaemonConfig,
+    plugins: Plugins,
+    store: Store,
+    lines: logs.Log,
+    read_again: Callable[[], Settings],
+) -> int:
     # Heavy imports come after the flags have been found right.
     import asyncio
 
@@ -121,19 +137,30 @@ async def _run(config: DaemonConfig, plugins: Plugins, store: Store, bounded: lo
     from tulle.lease.errors import DuplicateNode, SubnetLost
     from tulle.node.daemon import Daemon
     from tulle.node.identity import IdentityError
+    from tulle.node.reload import Reloader
+    from tulle.node.rights import what_is_lacking
     from tulle.node.rundir import AlreadyRunning
 
     where = f"{config.store} at {store.location}"
     if config.store_default:
-        where += " (single-machine store, since no endpoints were given; flannel would have used http://127.0.0.1:2379)"
+        where += f" ({SINGLE_MACHINE})"
     log.info(
         "starting tulled=%s node=%s store=%s prefix=%s", __version__, config.node_name, where, config.prefix
     )
+    for name in sorted(settings.parsed.given):
+        log.debug("setting --%s=%s (%s)", name, settings.parsed.shown()[name], settings.parsed.sources[name])
+    lacking = what_is_lacking(config)
+    if lacking:
+        log.error("cannot-go-on %s", lacking)
+        return 1
     daemon = Daemon(config, plugins, store)
     loop = asyncio.get_running_loop()
-    telling = asyncio.create_task(_tell_held_back(bounded))
+    telling = asyncio.create_task(_tell_held_back(lines))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop)
+    hung_up = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    reloading = asyncio.create_task(_reload(hung_up, Reloader(settings, read_again, lines, daemon)))
     try:
         await daemon.run()
     except (ConfigError, PluginError) as error:
@@ -153,17 +180,26 @@ async def _run(config: DaemonConfig, plugins: Plugins, store: Store, bounded: lo
         return 1
     finally:
         telling.cancel()
+        reloading.cancel()
     log.info("ended packets go on (`tulle down` takes everything away)")
     return 0
 
 
-async def _tell_held_back(bounded: logs.Bounded) -> None:
+async def _reload(hung_up: asyncio.Event, reloader: Reloader) -> None:
+    """One after the other; what comes meanwhile counts as one."""
+    while True:
+        await hung_up.wait()
+        hung_up.clear()
+        await reloader.reload()
+
+
+async def _tell_held_back(lines: logs.Log) -> None:
     """A line that is held back has nothing after it that would tell of it."""
     import asyncio
 
     while True:
         await asyncio.sleep(logs.WINDOW_S)
-        bounded.tell_ended()
+        lines.tell_ended()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from msgspec import Meta
 
 from tulle.contracts.specs import ApiMethod
 from tulle.node import describe, status
-from tulle.node.answers import DownAnswer, StatusAnswer, StoreSettings
+from tulle.node.answers import DownAnswer, ReplaceAnswer, StatusAnswer, StoreSettings
 from tulle.node.state import NodeState
+from tulle.worker.session import WorkerGone
 
 Remove = Callable[[bool], Awaitable[list[str]]]
 """Takes everything away (True: the lease too), returns a line for each thing, and then ends tulled."""
@@ -63,6 +64,17 @@ async def take_down(served: Served, query: Nothing, body: DownBody) -> DownAnswe
     return DownAnswer(removed=await served.remove(body.release))
 
 
+async def replace_forwarder(served: Served, query: Nothing, body: Nothing) -> ReplaceAnswer:
+    plane = served.node.dataplane
+    if plane is None:
+        raise ValueError("this node has no forwarder, or not yet; see `tulle status`")
+    try:
+        old, new, seconds = await plane.replace()
+    except WorkerGone as error:
+        raise ValueError(f"the forwarder was not replaced: {error}") from error
+    return ReplaceAnswer(old_pid=old, new_pid=new, pause_ms=round(seconds * 1000, 1))
+
+
 async def show_description(served: Served, query: Nothing, body: Nothing) -> dict[str, Any]:
     return describe.openapi(served.all)
 
@@ -94,6 +106,15 @@ OWN = (
         query=Nothing,
         body=Nothing,
         answer=dict[str, Any],
+    ),
+    ApiMethod(
+        verb="POST",
+        path="forwarder/replace",
+        handler=replace_forwarder,
+        summary="Let a new forwarder take over from the running one; no packet is lost.",
+        query=Nothing,
+        body=Nothing,
+        answer=ReplaceAnswer,
     ),
     ApiMethod(
         verb="POST",

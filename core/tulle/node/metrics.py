@@ -188,7 +188,7 @@ INTRODUCTION = """# Metrics
 
 `tulled --healthz-port PORT` serves these at `/metrics`, beside `/healthz` and `/readyz`. Anybody who reaches the port
 may read them. Those of the data path are there once the backend has a forwarder; all counters of packets begin anew
-with a new forwarder. `packaging/grafana/tulle.json` is a dashboard of them.
+with a new forwarder. `packaging/prometheus/` has a Grafana dashboard of them and alarms.
 
 This file is made from the code by `make docs`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 WATCHDOG_SHARE = 3
@@ -22,6 +23,10 @@ class ServiceManager:
 
     def ready(self) -> None:
         self._say("READY=1")
+
+    def reloading(self) -> None:
+        """To be followed by `ready` when that is over (sd_notify(3): the time is that of its beginning)."""
+        self._say(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
         self._say("STOPPING=1")

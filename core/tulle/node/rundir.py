@@ -63,10 +63,7 @@ class RunDir:
 
     def take(self) -> None:
         """Make the directory and hold the lock as long as this process lives. Raises AlreadyRunning, OSError."""
-        if not self.path.is_dir():  # one that is there keeps its mode: it may be anybody's
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.path.chmod(0o755)
-        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._open_lock()
         while not _locked(descriptor):
             holder = self.holder()
             if holder is not None:
@@ -79,6 +76,31 @@ class RunDir:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self._lock = descriptor
+
+    def hold(self) -> Path | None:
+        """Take the lock again where its file was removed or replaced; returns the path then. Raises AlreadyRunning,
+        OSError."""
+        if self._lock is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._lock), self._lock_path.stat()):
+                return None
+        os.close(self._lock)
+        self._lock = None
+        self.take()
+        return self._lock_path
+
+    def _open_lock(self) -> int:
+        try:
+            if not self.path.is_dir():  # one that is there keeps its mode: it may be anybody's
+                self.path.mkdir(parents=True, exist_ok=True)
+                self.path.chmod(0o755)
+            return os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise OSError(
+                f"{self.path}: cannot be the run directory ({error.strerror}); make it writable for tulled, or "
+                "name another with --run-dir"
+            ) from error
 
     def holder(self) -> int | None:
         """The process id of the tulled that runs here, None where none does."""

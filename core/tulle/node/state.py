@@ -37,6 +37,8 @@ class NodeState(msgspec.Struct, kw_only=True):
     report: Report = Report()
     """Of the last reconcile."""
     underlay_problem: Problem | None = None
+    file_problem: Problem | None = None
+    """Why subnet.env is not there."""
     peers: Sequence[Peer] = ()
     doing: str = "starting"
     """The step that is under way; "" when all are done."""
@@ -45,8 +47,10 @@ class NodeState(msgspec.Struct, kw_only=True):
         """Why packets are not carried; empty when they are."""
         if self.doing:
             return [self.doing]
+        if self.file_problem is not None:
+            return [f"{self.file_problem.subject} {self.file_problem.message}"]
         return (self.dataplane.ready() if self.dataplane is not None else []) + self.components.ready()
 
     def problems(self) -> list[Problem]:
-        own = [self.underlay_problem] if self.underlay_problem is not None else []
-        return [*own, *self.report.problems, *self.keeper.problems]
+        own = (self.underlay_problem, self.file_problem)
+        return [*(one for one in own if one is not None), *self.report.problems, *self.keeper.problems]

@@ -65,6 +65,8 @@ def problems(node: NodeState) -> list[Problem]:
         advice = "no packets go to this peer; its log and ours say more"
         found.append(Problem("peer-refused", node.config.node_name, f"{error}; {advice}"))
     leases = node.leases.status() if node.leases is not None else {}
+    if drift := leases.get("config_drift"):
+        found.append(Problem(f"config-{drift['kind']}", "the network config", drift["message"]))
     for name, mirror in leases.get("mirrors", {}).items():
         if mirror["problems"]:
             message = f"{mirror['problems']} keys make no sense and are left out: `tulle leases` shows which"

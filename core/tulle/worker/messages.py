@@ -10,8 +10,13 @@ from typing import Any
 
 import msgspec
 
-PROTOCOLS = (1,)
-"""Versions this code speaks, best last. A daemon speaks to a worker one release older."""
+PROTOCOLS: tuple[int, ...] = (1, 2)
+"""Versions this code speaks, best last. A daemon speaks to a worker one release older, and a worker to such a daemon.
+
+1  the first
+2  `Holding`: a worker says when it has taken descriptors into use
+"""
+HOLDING_SINCE = 2
 
 
 class Hello(msgspec.Struct, tag="hello", kw_only=True):
@@ -44,12 +49,19 @@ class Descriptors(msgspec.Struct, tag="descriptors"):
     names: list[str]
 
 
+class Holding(msgspec.Struct, tag="holding"):
+    """Answer to `Descriptors`, of a worker: from now on it works with these, and has let go of its earlier ones."""
+
+    names: list[str]
+
+
 class Export(msgspec.Struct, tag="export"):
     """To a running worker: answer with `Descriptors`. It goes on working."""
 
 
 class ExportState(msgspec.Struct, tag="export-state"):
-    """To a worker that is being replaced: stop for good what must not run twice, and answer with `StateBlob`."""
+    """To a worker that is being replaced: stop for good what must not run twice, and answer with `StateBlob`. Where
+    that is empty it goes on working until `Stop`."""
 
 
 class StateBlob(msgspec.Struct, tag="state-blob"):
@@ -62,7 +74,7 @@ class Stop(msgspec.Struct, tag="stop"):
     """End."""
 
 
-Common = Hello | Refused | Descriptors | Export | ExportState | StateBlob | Stop
+Common = Hello | Refused | Descriptors | Holding | Export | ExportState | StateBlob | Stop
 
 
 def choose_protocol(theirs: list[int]) -> int | None:

@@ -1,14 +1,19 @@
-"""How a worker gives up its rights: user, capabilities, new privileges, core dumps. By system calls through libc.
+"""How a worker gives up its rights, in this order: limits, user and capabilities, files, system calls.
 
-Call it after all imports and self-tests and before the first extra thread: capabilities belong to threads.
+`lock_down` is called after all imports and self-tests and before the first extra thread: capabilities and Landlock
+belong to threads. What the kernel or the machine lacks is left out and said, in words for `tulle status`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
 import resource
+import traceback
+
+from tulle.worker import landlock, syscalls
 
 # linux/prctl.h
 PR_SET_DUMPABLE = 4
@@ -23,6 +28,12 @@ MAX_CAPABILITY = 63
 
 USERS = ("tulle", "nobody")
 """The first that exists is what a worker becomes."""
+
+MEMORY_BYTES = 1 << 30
+"""Of a worker. 20,000 peers take 50 MB of it, 100,000 take 216 MB (measured, python engine); the rest of a node's
+memory is not for a fault in a parser to use up."""
+LOG_BYTES = 4 << 20
+"""Of each file that it writes: its standard error lies in a run directory, which is memory."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,6 +53,48 @@ def set_process_name(name: str) -> None:
     _libc.prctl(PR_SET_NAME, buffer, 0, 0, 0)
 
 
+class TooManyThreads(Exception):
+    """Something started a thread before the sandbox: that thread would keep all rights."""
+
+
+def lock_down(memory_bytes: int = MEMORY_BYTES) -> list[str]:
+    """All of it. Returns what holds, and what does not, in words. Raises TooManyThreads, and OSError where the kernel
+    refuses what it has."""
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        raise TooManyThreads(
+            f"{threads} threads run before the sandbox, one may: a plugin started them while it was imported, "
+            "made or tested; threads are for Engine.run"
+        )
+    _load_what_comes_late()
+    filter_calls, filtered = syscalls.prepare()
+    done = [*drop_rights(), limit_memory(memory_bytes)]
+    done.append(landlock.close_files())
+    if filter_calls is not None:
+        filter_calls()
+    return [*done, filtered]
+
+
+def limit_memory(memory_bytes: int) -> str:
+    """RLIMIT_DATA, which counts what can be written (getrlimit(2)); RLIMIT_AS would count the 64 MiB of addresses that
+    glibc keeps free for each thread too. Beyond it Python raises MemoryError."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        memory_bytes = min(memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    return f"at most {memory_bytes >> 20} MiB of memory"
+
+
+def _load_what_comes_late() -> None:
+    """What Python and glibc load at their first need, which would be after no file can be opened any more."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libgcc_s.so.1")  # glibc ends threads with it
+    try:
+        raise RuntimeError
+    except RuntimeError:
+        traceback.format_exc()
+
+
 def drop_rights() -> list[str]:
     """Become an unprivileged user without capabilities and without a way to new ones. Returns what was done, in words.
 
@@ -57,6 +110,7 @@ def drop_rights() -> list[str]:
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     _prctl(PR_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_BYTES, LOG_BYTES))
     done.append("no capabilities, no new privileges")
     return done
 

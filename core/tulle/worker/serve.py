@@ -62,6 +62,8 @@ class ControlServer:
         self._connections: dict[int, Connection] = {}
         self._lost: list[Connection] = []
         self._master: Connection | None = None
+        self._protocol = 0
+        """The version that the master and we speak."""
         self._inbox: deque[tuple[Connection, bytes]] = deque()
 
     def filenos(self) -> Sequence[int]:
@@ -148,6 +150,8 @@ class ControlServer:
             )
         elif isinstance(message, messages.Descriptors):
             self._handler.descriptors(message.names, connection.take(len(message.names)))
+            if self._protocol >= messages.HOLDING_SINCE:
+                connection.send(messages.encode(messages.Holding(message.names)))
         elif isinstance(message, messages.Export):
             names, descriptors = self._handler.export()
             connection.send(messages.encode(messages.Descriptors(list(names))), tuple(descriptors))
@@ -163,10 +167,11 @@ class ControlServer:
                 connection.send(messages.encode(answer))
 
     def _greet(self, connection: Connection, hello: messages.Hello) -> None:
-        if messages.choose_protocol(hello.protocols) is None:
+        protocol = messages.choose_protocol(hello.protocols)
+        if protocol is None:
             reason = f"protocols {hello.protocols} are not spoken here, {list(messages.PROTOCOLS)} are"
             connection.send(messages.encode(messages.Refused(reason)))
             return
         if self._master is not None and self._master is not connection:
             self._forget(self._master)
-        self._master = connection
+        self._master, self._protocol = connection, protocol

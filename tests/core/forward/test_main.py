@@ -22,7 +22,7 @@ from tulle.forward import messages
 from tulle.net.gso import HEADER_BYTES, PLAIN
 from tulle.testing.packets import packet
 from tulle.worker import messages as worker
-from tulle.worker.supervise import Session, connect
+from tulle.worker.session import Session, WorkerGone, connect
 
 WAIT_S = 20.0
 RESIDENT_LIMIT_KB = 60_000
@@ -33,8 +33,8 @@ LOCAL = Local(prefixes=("10.42.1.0/24",), icmp_sources=("10.42.1.0",), mtu=1400)
 class Rig:
     """The process, the pod's end of its TUN, its UDP socket and the other node's."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "f.sock"
+    def __init__(self, directory: Path, encapsulation: str = "tulle_udp.encapsulation:PlainUdp") -> None:
+        self.directory, self.encapsulation = directory, encapsulation
         self.pod, self.tun = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.udp, self.peer = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         for one in (self.udp, self.peer):
@@ -44,18 +44,26 @@ class Rig:
         self.tun.setblocking(False)
         self.udp.setblocking(False)
         self.names = ["tun:tulle0:0", "udp:4:8285"]
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.start()
+
+    def start(self) -> None:
+        """One more process; from here on it is the one that is meant."""
+        self.path = self.directory / f"f{len(self.processes)}.sock"
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(self.path))
             listener.listen(8)
             words = ["--listen-fd", str(listener.fileno()), "--fingerprint", "the test's"]
             words += ["--engine", "tulle.forward.python_engine:PythonEngine"]
-            words += ["--encapsulation", "tulle_udp.encapsulation:PlainUdp", "--run-dir", str(directory)]
+            words += ["--encapsulation", self.encapsulation, "--run-dir", str(self.directory)]
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tulle.forward.main", "tulle-forwarder", *words],
                 pass_fds=[listener.fileno()],
                 stderr=subprocess.PIPE,
                 cwd="/",
+                env={"PYTHONPATH": str(Path(__file__).parent)},
             )
+        self.processes.append(self.process)
 
     def peer_state(self, *keys: str) -> list[DataPeer]:
         endpoint = Endpoint(*self.peer.getsockname())
@@ -76,8 +84,9 @@ class Rig:
         return session
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        for process in self.processes:
+            process.kill()
+            process.communicate()
         for one in (self.pod, self.tun, self.udp, self.peer):
             one.close()
 
@@ -86,6 +95,15 @@ class Rig:
 def rig() -> Iterator[Rig]:
     with tempfile.TemporaryDirectory(prefix="tulle-") as name:
         made = Rig(Path(name))
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def counting() -> Iterator[Rig]:
+    """Its encapsulation has sessions."""
+    with tempfile.TemporaryDirectory(prefix="tulle-") as name:
+        made = Rig(Path(name), "counting:Counting")
         yield made
         made.close()
 
@@ -139,6 +157,7 @@ def test_it_has_no_rights_and_is_small(rig: Rig) -> None:
         assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
         assert "0" not in status["Uid"].split()
         assert status["Name"] == "tulle-forwarder"
+        assert status["Seccomp"] == "2"
         assert any("no capabilities" in note for note in hello.notes)
         assert int(status["VmRSS"].split()[0]) < RESIDENT_LIMIT_KB
         session.close()
@@ -231,6 +250,107 @@ def test_a_large_state_comes_in_parts_and_is_answered_once(rig: Rig) -> None:
     in_loop(test)
 
 
+def test_descriptors_are_answered_when_they_are_in_use(rig: Rig) -> None:
+    async def test() -> None:
+        session = await rig.session()
+        rig.give_descriptors(session)
+        assert await session.expect(worker.Holding, WAIT_S) == worker.Holding(rig.names)
+        session.close()
+
+    in_loop(test)
+
+
+def test_a_successor_gets_the_sessions_and_what_the_old_one_has_not_read(counting: Rig) -> None:
+    """Packets come all the while: none is lost, none is sealed with a number that was used before."""
+
+    async def test() -> None:
+        old = await counting.working()
+        sent = 0
+
+        def send(count: int) -> None:
+            nonlocal sent
+            for _ in range(count):
+                counting.pod.send(PLAIN + packet(OURS, THEIRS, sent.to_bytes(4, "big")))
+                sent += 1
+
+        send(20)
+        await stats(old)
+        counting.start()
+        new = await counting.session()
+        new.send(messages.State(base=None, generation=1, local=LOCAL, peers=counting.peer_state("peer")))
+        assert await new.expect(messages.Applied, WAIT_S) == messages.Applied(1, [])
+        send(20)
+        old.send(worker.ExportState())
+        send(20)
+        blob: worker.StateBlob = await old.expect(worker.StateBlob, WAIT_S)
+        send(20)
+        new.send(worker.StateBlob(blob.data))
+        counting.give_descriptors(new)
+        await new.expect(worker.Holding, WAIT_S)
+        send(20)
+        seen = [await asyncio.to_thread(counting.peer.recv, 2000) for _ in range(sent)]
+        assert [int.from_bytes(one[:8], "big") for one in seen] == list(range(sent))
+        assert [int.from_bytes(one[8:][-4:], "big") for one in seen] == list(range(sent))
+        assert (await stats(new)).counters["packets-out"] >= 20
+        old.send(worker.Stop())
+        assert await asyncio.to_thread(counting.processes[0].wait, WAIT_S) == 0
+        old.close()
+        new.close()
+
+    in_loop(test)
+
+
+def test_one_that_gave_its_sessions_away_is_not_taken_for_a_whole_one(counting: Rig) -> None:
+    """The tulled that asked for them may have died since."""
+
+    async def test() -> None:
+        session = await counting.working()
+        session.send(worker.ExportState())
+        assert (await session.expect(worker.StateBlob, WAIT_S)).data != b""
+        session.send(worker.ExportState())
+        assert (await session.expect(worker.StateBlob, WAIT_S)).data == b""  # never twice
+        session.close()
+        again = await counting.session()
+        assert again.hello.fingerprint == "the test's, released"
+        assert again.hello.descriptors == counting.names  # to be fetched
+        again.close()
+
+    in_loop(test)
+
+
+SECRET = b"a key that nobody may see"
+
+
+def test_secrets_show_nowhere(rig: Rig) -> None:
+    """They came over the control socket: they are not in its arguments, its environment, its answers or what it
+    writes, also not where something goes wrong."""
+
+    async def test() -> None:
+        session = await rig.working()
+        endpoint = Endpoint(*rig.peer.getsockname())
+        bad = DataPeer("bad", ("10.42.3.1/24",), (endpoint,), {"psk": SECRET})
+        good = DataPeer("good", ("10.42.3.0/24",), (endpoint,), {"psk": SECRET})
+        key = {"private-key": SECRET}
+        session.send(messages.State(base=1, generation=2, options=key, peers=[bad, good]))
+        said = repr(await session.expect(messages.Applied, WAIT_S)) + repr(await stats(session))
+        again = await rig.session()  # the first connection's end is written about
+        wrong = {"type": "state", "base": None, "generation": SECRET, "options": key}
+        again.send(wrong)  # and so is this
+        with pytest.raises(WorkerGone):
+            await again.expect(messages.Applied, WAIT_S)
+        session.close()
+        again.close()
+        proc = Path(f"/proc/{rig.process.pid}")
+        seen = (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes() + said.encode()
+        rig.process.terminate()
+        assert rig.process.stderr is not None
+        written = await asyncio.to_thread(rig.process.stderr.read)
+        assert b"control-lost" in written
+        assert SECRET not in seen + written
+
+    in_loop(test)
+
+
 def test_garbage_on_the_control_socket_does_not_disturb_it(rig: Rig) -> None:
     async def test() -> None:
         session = await rig.working()
@@ -267,7 +387,7 @@ def test_a_factory_that_cannot_be_loaded_ends_it_in_words() -> None:
     with one, other:
         done = subprocess.run(
             [sys.executable, "-m", "tulle.forward.main", *words],
-            stdin=one,
+            stdin=one.fileno(),
             capture_output=True,
             text=True,
             check=False,

@@ -1,14 +1,23 @@
-"""Short directories for sockets, and the kernel tests' network namespace."""
+"""Short directories for sockets, the kernel tests' network namespace, and a node that has not begun yet."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from core.kernel.conftest import netns as netns
+from tulle.kernel.netlink import Netlink
+from tulle.node.components import Components
+from tulle.node.keeper import Keeper
+from tulle.node.rundir import RunDir
+from tulle.node.settings import gather
+from tulle.node.state import NodeState
+from tulle.node.storewatch import StoreWatch
+from tulle.plugins import load_plugins
+from tulle_memory.store import MemoryStore
 
 
 @pytest.fixture
@@ -16,3 +25,25 @@ def short_dir() -> Iterator[Path]:
     """A Unix socket's path has at most 107 bytes (unix(7)), pytest's own directories are longer."""
     with tempfile.TemporaryDirectory(prefix="tulle-") as name:
         yield Path(name)
+
+
+@pytest.fixture
+def make_node(tmp_path: Path) -> Callable[[], NodeState]:
+    """What the API's methods work on, before the first step; to be called where an event loop runs."""
+
+    def make() -> NodeState:
+        plugins = load_plugins()
+        places = [f"--{name}-dir={tmp_path / name}" for name in ("run", "state")]
+        config = gather(plugins, ["--node-name=n1", "--store=memory", *places], {}, "").config
+        assert config is not None
+        store = MemoryStore()
+        return NodeState(
+            config=config,
+            store=store,
+            store_watch=StoreWatch(store),
+            run_dir=RunDir(config.run_dir),
+            keeper=Keeper(Netlink()),
+            components=Components(plugins),
+        )
+
+    return make

@@ -63,7 +63,13 @@ def test_an_error_of_tulled_is_raised_with_its_words(
 
 
 def test_where_nobody_listens_the_message_names_the_socket(short_dir: Path) -> None:
-    with pytest.raises(NotRunning, match=r"tulled\.sock: tulled does not answer.*--run-dir"):
+    with pytest.raises(
+        NotRunning, match=r"tulled\.sock: tulled does not answer \(there is no such socket\).*--run-dir"
+    ):
+        Client(short_dir).get("status")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(short_dir / "tulled.sock"))
+    with pytest.raises(NotRunning, match=r"does not answer \(nobody listens on it\)"):
         Client(short_dir).get("status")
 
 

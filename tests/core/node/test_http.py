@@ -112,6 +112,7 @@ def test_a_request_reaches_its_method_with_query_and_body(short_dir: Path) -> No
         (b"GET /v1/echo HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n", 400, "not HTTP"),
         (request("POST", "/v1/echo", b"{not json"), 400, "the body is not JSON"),
         (request("POST", "/v1/echo", b"\xff\xfe"), 400, "the body is not JSON"),
+        (request("POST", "/v1/echo", b'{"k": "\x80"}'), 400, "the body is not JSON"),
         (request("POST", "/v1/echo", b"[1]"), 400, "must be a JSON object"),
         (request("POST", "/v1/picky"), 400, "level: 9 is too high; give 0 to 3"),
         (request("GET", "//[/v1/echo"), 400, "is no path"),
@@ -240,3 +241,23 @@ def test_a_socket_that_a_dead_tulled_left_is_replaced(short_dir: Path) -> None:
 
     serving(short_dir, test)
     serving(short_dir, test)
+
+
+def test_a_server_whose_socket_was_removed_knows_it_and_can_listen_again(short_dir: Path) -> None:
+    path = short_dir / "tulled.sock"
+
+    async def test() -> None:
+        server = Api(path, METHODS)
+        assert not server.reachable()
+        await server.start()
+        assert server.reachable()
+        path.unlink()
+        assert not server.reachable()
+        path.touch()
+        assert not server.reachable()
+        await server.start()
+        assert server.reachable()
+        assert (await exchange(path, request("GET", "/v1/echo")))[0] == 200
+        server.close()
+
+    asyncio.run(test())

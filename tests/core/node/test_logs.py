@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tulle.node.logs import MOST, WINDOW_S, Bounded, JsonLines, TextLines, event_of, set_up
+from tulle.node.logs import MOST, WINDOW_S, Bounded, JsonLines, Log, TextLines, event_of, set_up
 
 LOGGER = "tulle.test"
 PROGRAM = """
@@ -200,3 +200,16 @@ def test_setting_up_again_takes_the_place_of_the_first() -> None:
     logging.getLogger(LOGGER).info("once")
     assert first.getvalue() == ""
     assert len(second.getvalue().splitlines()) == 1
+
+
+def test_the_log_can_be_set_up_anew_while_lines_are_held_back(capfd: pytest.CaptureFixture[str]) -> None:
+    log, logger = Log(0, "text"), logging.getLogger(LOGGER)
+    for _ in range(MOST + 5):
+        logger.info("again")
+    logger.debug("not seen")
+    log.change(1, "json")
+    logger.debug("seen")
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == MOST + 2
+    assert "lines-held-back event=again count=5" in lines[-2]
+    assert json.loads(lines[-1])["message"] == "seen"

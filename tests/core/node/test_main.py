@@ -162,6 +162,28 @@ def test_two_of_one_run_directory_are_one_too_many(tmp_path: Path) -> None:
 
 
 @needs_namespace
+@pytest.mark.parametrize("place", ["a file/store.sqlite", "a file"])
+def test_a_store_file_that_cannot_be_used_is_status_1_at_once(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a file").write_text("this is no database, and it is long enough to be read as one" * 20)
+    done = tulled(tmp_path, "--store=sqlite", f"--sqlite-file={tmp_path / place}", wrapper=UNSHARE)
+    assert done.returncode == 1, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if "cannot-go-on" in line]
+    assert str(tmp_path / place) in said
+    assert "--sqlite-file" in said
+    assert "waiting" not in done.stderr
+
+
+@needs_namespace
+def test_a_store_file_in_a_missing_directory_is_made_and_tulled_waits_for_its_config(tmp_path: Path) -> None:
+    file = tmp_path / "missing/too/store.sqlite"
+    limited = [*UNSHARE, "timeout", "--signal=TERM", "3"]
+    done = tulled(tmp_path, "--store=sqlite", f"--sqlite-file={file}", wrapper=limited)
+    assert "no-config" in done.stderr
+    assert "tulle init" in done.stderr
+    assert file.exists()
+
+
+@needs_namespace
 def test_a_damaged_id_is_status_1_and_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state/id").write_text("not an id")

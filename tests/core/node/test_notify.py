@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,13 @@ def test_what_is_said_arrives_at_the_socket_of_the_environment(tmp_path: Path, a
         service.status("one")
         service.ready()
         service.alive()
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        service.reloading()
         service.stopping()
-        heard = [manager.recv(100).decode() for _ in range(4)]
+        heard = [manager.recv(100).decode() for _ in range(5)]
+    reloading, _, monotonic_usec = heard.pop(3).partition("\nMONOTONIC_USEC=")
+    assert reloading == "RELOADING=1"
+    assert before <= int(monotonic_usec) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     assert heard == ["STATUS=one", "READY=1", "WATCHDOG=1", "STOPPING=1"]
 
 

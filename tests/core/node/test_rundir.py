@@ -102,3 +102,24 @@ def test_clearing_takes_our_files_and_leaves_others(tmp_path: Path) -> None:
     (run_dir.path / "somebody.else").unlink()
     assert run_dir.clear() == [f"{run_dir.path}: removed"]
     assert run_dir.clear() == []
+
+
+def test_a_lock_whose_file_was_removed_or_replaced_is_taken_again(tmp_path: Path) -> None:
+    directory = RunDir(tmp_path / "run")
+    assert directory.hold() is None  # not held yet
+    directory.take()
+    assert directory.hold() is None
+    lock = tmp_path / "run" / "tulled.lock"
+    for damage in (lock.unlink, lambda: lock.rename(lock.with_name("other"))):
+        damage()
+        assert directory.hold() == lock
+        assert RunDir(tmp_path / "run").holder() == os.getpid()
+
+
+def test_a_lock_that_another_tulled_has_taken_meanwhile_is_not_fought_for(tmp_path: Path) -> None:
+    directory, other = RunDir(tmp_path), RunDir(tmp_path)
+    directory.take()
+    (tmp_path / "tulled.lock").unlink()
+    other.take()
+    with pytest.raises(AlreadyRunning):
+        directory.hold()

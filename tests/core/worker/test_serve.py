@@ -83,8 +83,8 @@ class Caller:
         for one in said:
             self.connection.send(one if isinstance(one, bytes) else messages.encode(one))
 
-    def hello(self) -> None:
-        self.say(messages.Hello(protocols=[1], version="1"))
+    def hello(self, protocol: int = messages.PROTOCOLS[-1]) -> None:
+        self.say(messages.Hello(protocols=[protocol], version="1"))
 
 
 class Served:
@@ -153,7 +153,7 @@ def served(short_dir: Path) -> Iterator[Served]:
 
 def test_the_worker_says_hello_first(served: Served) -> None:
     (hello,) = served.heard_by(served.call())
-    assert hello == messages.Hello(protocols=[1], version="1", pid=os.getpid())
+    assert hello == messages.Hello(protocols=list(messages.PROTOCOLS), version="1", pid=os.getpid())
 
 
 def test_who_has_not_said_hello_is_refused(served: Served) -> None:
@@ -270,11 +270,24 @@ def test_descriptors_are_taken_and_given_back(served: Served) -> None:
     master.connection.send(messages.encode(messages.Descriptors(["one"])), (file,))
     os.close(file)
     master.say(messages.Export())
-    _, named = served.heard_by(master, 2)
+    _, holding, named = served.heard_by(master, 3)
     (back,) = master.connection.take(1)
+    assert holding == messages.Holding(["one"])
     assert named == messages.Descriptors(["one"])
     assert os.pread(back, 10, 0) == b"content"
     os.close(back)
+
+
+def test_a_daemon_of_the_first_protocol_hears_nothing_that_it_does_not_know(served: Served) -> None:
+    """Its decoder would take the word for garbage and hang up."""
+    master = served.call()
+    master.hello(protocol=1)
+    file = os.memfd_create("here")
+    master.connection.send(messages.encode(messages.Descriptors(["one"])), (file,))
+    os.close(file)
+    master.say(Ask(1))
+    assert served.heard_by(master, 2)[1:] == [Answer(1)]
+    assert len(served.handler.held) == 1
 
 
 def test_descriptors_of_who_is_not_master_are_closed_and_never_taken_for_others(served: Served) -> None:

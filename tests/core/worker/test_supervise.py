@@ -1,138 +1,24 @@
-"""The daemon's end over real processes: started, found again, replaced, restarted, ended."""
+"""The daemon's end over real processes: started, found again, replaced when it is another or lost, ended."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from tulle.worker import messages, supervise
-from tulle.worker.processes import kill, running, wait_for_end
-from tulle.worker.supervise import Session, Supervisor, WorkerGone, connect
+from tulle.worker.session import WorkerGone, connect
 
-MARK = "tulle-tiny-worker"
-PROGRAM = Path(__file__).with_name("tiny_worker.py")
 WAIT_S = 20.0
 decode = msgspec.msgpack.Decoder(messages.Common).decode
 
 
-class Place:
-    """A directory with workers; its daemons hold one descriptor and give it to every worker."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.path = directory / "w.sock"
-        self.marks = (MARK, str(directory))
-        self.file = os.memfd_create("held")
-        os.write(self.file, b"first daemon's")
-        self.children: list[Supervisor] = []
-
-    def alive(self) -> list[int]:
-        """Workers that are no zombies."""
-        return [pid for pid in running(self.marks) if not wait_for_end(pid, 0.0)]
-
-    def daemon(self, fingerprint: str = "one", mood: str = "") -> Daemon:
-        return Daemon(self, fingerprint, mood)
-
-    def close(self) -> None:
-        for pid in list(running(self.marks)):
-            kill(pid, MARK)
-        for supervisor in self.children:
-            for child in supervisor._children:
-                child.wait()
-        os.close(self.file)
-
-
-class Daemon:
-    """As much of tulled as the supervisor needs."""
-
-    def __init__(self, place: Place, fingerprint: str, mood: str) -> None:
-        self.place = place
-        self.pids: list[int] = []
-        self.fetched: list[bytes] = []
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-        self.fail_next = 0
-        self.running = asyncio.Event()
-        argv = [sys.executable, str(PROGRAM), *place.marks, "{listen}", fingerprint]
-        self.supervisor = Supervisor(
-            path=place.path,
-            argv=[*argv, mood] if mood else argv,
-            marks=place.marks,
-            fingerprint=fingerprint,
-            decode=decode,
-            body=self._body,
-        )
-        place.children.append(self.supervisor)
-
-    async def _body(self, session: Session, take_over: Callable[[], None]) -> None:
-        self.pids.append(session.hello.pid)
-        session.send(messages.Descriptors(["file"]), (self.place.file,))
-        session.send(messages.Export())
-        named = await session.expect(messages.Descriptors)
-        for one in session.connection.take(len(named.names)):
-            os.close(one)
-        if self.fail_next:
-            self.fail_next -= 1
-            raise WorkerGone("as the test wants it")
-        await self.go_on.wait()
-        take_over()
-        self.running.set()
-        await session.receive()
-
-    async def fetch(self, session: Session) -> None:
-        session.send(messages.Export())
-        named = await session.expect(messages.Descriptors)
-        for one in session.connection.take(len(named.names)):
-            self.fetched.append(os.pread(one, 100, 0))
-            os.close(one)
-
-    async def __aenter__(self) -> Daemon:
-        await self.supervisor.find(self.fetch, greeting_s=1.0)
-        self.task = asyncio.create_task(self.supervisor.run())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """As tulled ends: the worker goes on."""
-        self.task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await self.task
-
-    async def ready(self) -> int:
-        """Wait until a worker works; its process id."""
-        async with asyncio.timeout(WAIT_S):
-            await self.running.wait()
-        self.running.clear()
-        return self.pids[-1]
-
-
-@pytest.fixture
-def place(short_dir: Path) -> Iterator[Place]:
-    made = Place(short_dir)
-    yield made
-    made.close()
-
-
-async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not done():
-            await asyncio.sleep(0.01)
-
-
-def in_loop(test: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await test()
-
-    asyncio.run(run())
-
-
-def test_a_worker_is_started_and_outlives_its_daemon(place: Place) -> None:
+def test_a_worker_is_started_and_outlives_its_daemon(place: Any, in_loop: Any) -> None:
     async def test() -> None:
         async with place.daemon() as daemon:
             pid = await daemon.ready()
@@ -143,7 +29,7 @@ def test_a_worker_is_started_and_outlives_its_daemon(place: Place) -> None:
     in_loop(test)
 
 
-def test_a_new_daemon_adopts_the_running_worker_with_its_descriptors(place: Place) -> None:
+def test_a_new_daemon_adopts_the_running_worker_with_its_descriptors(place: Any, in_loop: Any) -> None:
     async def test() -> None:
         async with place.daemon() as first:
             pid = await first.ready()
@@ -155,7 +41,7 @@ def test_a_new_daemon_adopts_the_running_worker_with_its_descriptors(place: Plac
     in_loop(test)
 
 
-def test_a_killed_worker_is_started_anew_at_once(place: Place) -> None:
+def test_a_killed_worker_is_started_anew_at_once(place: Any, in_loop: Any) -> None:
     async def test() -> None:
         async with place.daemon() as daemon:
             first = await daemon.ready()
@@ -168,7 +54,7 @@ def test_a_killed_worker_is_started_anew_at_once(place: Place) -> None:
     in_loop(test)
 
 
-def test_an_adopted_worker_that_is_killed_is_started_anew_too(place: Place) -> None:
+def test_an_adopted_worker_that_is_killed_is_started_anew_too(place: Any, in_loop: Any) -> None:
     async def test() -> None:
         async with place.daemon() as first:
             old = await first.ready()
@@ -182,7 +68,7 @@ def test_an_adopted_worker_that_is_killed_is_started_anew_too(place: Place) -> N
 
 
 def test_starts_that_fail_are_further_and_further_apart(
-    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, in_loop: Any
 ) -> None:
     pauses: list[float] = []
     sleep = asyncio.sleep
@@ -206,10 +92,10 @@ def test_starts_that_fail_are_further_and_further_apart(
 
 
 def test_a_worker_that_never_says_hello_is_killed_and_not_left_behind(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Any, monkeypatch: pytest.MonkeyPatch, in_loop: Any, until: Any
 ) -> None:
     async def test() -> None:
-        monkeypatch.setattr(supervise.connect, "__defaults__", (0.3,))
+        monkeypatch.setattr(connect, "__defaults__", (0.3,))
         async with place.daemon(mood="mute") as daemon:
             await until(lambda: daemon.supervisor.restarts >= 2)
             assert len(place.alive()) <= 1
@@ -217,7 +103,9 @@ def test_a_worker_that_never_says_hello_is_killed_and_not_left_behind(
     in_loop(test)
 
 
-def test_another_fingerprint_is_replaced_and_the_old_one_works_until_the_new_one_does(place: Place) -> None:
+def test_another_fingerprint_is_replaced_and_the_old_one_works_until_the_new_one_does(
+    place: Any, in_loop: Any, until: Any
+) -> None:
     async def test() -> None:
         async with place.daemon("one") as first:
             old = await first.ready()
@@ -237,7 +125,9 @@ def test_another_fingerprint_is_replaced_and_the_old_one_works_until_the_new_one
     in_loop(test)
 
 
-def test_the_old_one_is_stopped_also_where_the_first_successor_dies(place: Place) -> None:
+def test_the_old_one_is_stopped_also_where_the_first_successor_dies(
+    place: Any, in_loop: Any, until: Any
+) -> None:
     async def test() -> None:
         async with place.daemon("one") as first:
             old = await first.ready()
@@ -253,7 +143,7 @@ def test_the_old_one_is_stopped_also_where_the_first_successor_dies(place: Place
 
 
 def test_an_old_one_that_does_not_hear_the_stop_is_killed(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Any, monkeypatch: pytest.MonkeyPatch, in_loop: Any, until: Any
 ) -> None:
     async def test() -> None:
         monkeypatch.setattr(supervise, "STOP_S", 0.2)
@@ -270,7 +160,7 @@ def test_an_old_one_that_does_not_hear_the_stop_is_killed(
     in_loop(test)
 
 
-def test_a_stopped_worker_is_replaced_by_the_next_daemon(place: Place) -> None:
+def test_a_stopped_worker_is_replaced_by_the_next_daemon(place: Any, in_loop: Any) -> None:
     """It would keep the ports and its part of the packets."""
 
     async def test() -> None:
@@ -285,7 +175,7 @@ def test_a_stopped_worker_is_replaced_by_the_next_daemon(place: Place) -> None:
     in_loop(test)
 
 
-def test_a_worker_whose_path_is_lost_is_replaced(place: Place) -> None:
+def test_a_worker_whose_path_is_lost_is_replaced(place: Any, in_loop: Any) -> None:
     async def test() -> None:
         async with place.daemon() as first:
             old = await first.ready()
@@ -298,7 +188,7 @@ def test_a_worker_whose_path_is_lost_is_replaced(place: Place) -> None:
     in_loop(test)
 
 
-def test_nobody_there_is_said_by_name(short_dir: Path) -> None:
+def test_nobody_there_is_said_by_name(short_dir: Path, in_loop: Any) -> None:
     async def test() -> None:
         with pytest.raises(WorkerGone, match=r"w\.sock: No such file"):
             await connect(short_dir / "w.sock", decode)

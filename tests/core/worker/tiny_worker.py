@@ -1,6 +1,6 @@
 """The smallest worker: keeps descriptors, says who it is, can be told to hang or to fail. Run by test_supervise.
 
-Usage: tiny_worker.py MARK DIRECTORY LISTEN-FD FINGERPRINT [mute|crash]
+Usage: tiny_worker.py MARK DIRECTORY LISTEN-FD FINGERPRINT [mute|crash|sessions|protocol1]
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from tulle.worker.serve import ControlServer
 
 
 class Tiny:
-    def __init__(self, fingerprint: str) -> None:
+    def __init__(self, fingerprint: str, sessions: bytes) -> None:
         self.fingerprint = fingerprint
+        self.sessions = sessions
         self.names: list[str] = []
         self.held: list[int] = []
 
     def hello(self) -> messages.Hello:
         return messages.Hello(
-            protocols=[1],
+            protocols=list(messages.PROTOCOLS),
             version="1",
             fingerprint=self.fingerprint,
             pid=os.getpid(),
@@ -43,10 +44,10 @@ class Tiny:
         return self.names, self.held
 
     def export_state(self) -> bytes:
-        return b""
+        return self.sessions
 
     def import_state(self, data: bytes) -> None:
-        pass
+        self.sessions += b" from " + data
 
     def message(self, message: Any) -> Any | None:
         return None
@@ -57,8 +58,11 @@ def main(_mark: str, _directory: str, listen_fd: str, fingerprint: str, mood: st
         raise SystemExit("this worker does not like it here")
     while mood == "mute":
         time.sleep(60)
+    if mood == "protocol1":
+        messages.PROTOCOLS = (1,)
+    sessions = fingerprint.encode() if mood == "sessions" else b""
     decode = msgspec.msgpack.Decoder(messages.Common).decode
-    server = ControlServer(socket.socket(fileno=int(listen_fd)), Tiny(fingerprint), decode)
+    server = ControlServer(socket.socket(fileno=int(listen_fd)), Tiny(fingerprint, sessions), decode)
     while not server.stopping:
         due = server.idle(time.monotonic())
         wait = 1.0 if due is None else max(0.0, due - time.monotonic())
