@@ -28,7 +28,7 @@ from tulle.contracts.store import (
 )
 from tulle.store.clock import Clock
 from tulle.store.items import Changes, Item, Mailbox, Undecodable
-from tulle.store.retry import Backoff, OutageLog, RareLog
+from tulle.store.retry import LONGEST_WAIT_S, Backoff, OutageLog, RareLog
 
 T = TypeVar("T")
 
@@ -169,6 +169,10 @@ class Mirror(Generic[T]):
             except StoreError as failure:
                 self._outages.failed(self._prefix, failure)
                 error = failure
+            # A watch that ends as soon as it stands is no sign of better times: trying at once, again and again, would
+            # keep this machine and the store busy.
+            if self.connected and self._clock.now() - self._since >= LONGEST_WAIT_S:
+                self._backoff.reset()
             self._set_state("away")
             self._last_error = str(error)
             await self._clock.sleep(self._backoff.wait_s(error))
@@ -202,7 +206,6 @@ class Mirror(Generic[T]):
             self._connections += 1
             self._set_state("connected")
             self._outages.worked(self._prefix)
-            self._backoff.reset()
         for event in batch.events:
             if event.kind == "put":
                 self._upsert(event.kv)

@@ -3,6 +3,8 @@
     with EtcdServer() as etcd:
         store = open_store({"etcd-endpoints": etcd.endpoints})
 
+`tulle.testing.etcd_cluster` has several that are one cluster, `etcd_control` what etcdctl can do.
+
 Needs the binaries (`packaging/etcd/fetch.sh` puts them into the checkout, nothing is installed), `setpriv` of
 util-linux. The process ends with the thread that started it, however that ends.
 """
@@ -10,56 +12,31 @@ util-linux. The process ends with the thread that started it, however that ends.
 from __future__ import annotations
 
 import os
-import random
+import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tulle.testing.certificates import Certificates
+from tulle.testing.etcd_binaries import FETCH, EtcdFailed, find_etcd
+from tulle.testing.etcd_control import EtcdControl
+from tulle.testing.faults.processes import resume, suspend
+from tulle.testing.ports import free_port
+
+__all__ = ["FETCH", "EtcdFailed", "EtcdServer", "find_etcd"]
 
 START_S = 20.0
 STOP_S = 10.0
 READY = "serving client traffic"
 """What etcd 3.4 to 3.6 log when their ports are bound and they have a leader."""
-ETCDCTL_S = 20.0
-PORTS = range(20000, 32000)
-"""Below what the kernel hands out by itself (net.ipv4.ip_local_port_range), so that nobody takes the port of a member
-that is down for a moment."""
 PORT_ATTEMPTS = 10
 
-FETCH = (
-    "run packaging/etcd/fetch.sh in the checkout, or name the folder of etcd and etcdctl in TULLE_ETCD_BIN"
-)
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
-_RANDOM = random.SystemRandom()
-
-
-def find_etcd() -> Path | None:
-    """The folder that holds etcd and etcdctl: $TULLE_ETCD_BIN, the checkout's .cache, or one in PATH."""
-    named = os.environ.get("TULLE_ETCD_BIN")
-    if named:
-        return Path(named) if _complete(Path(named)) else None
-    places = [_CHECKOUT / ".cache" / "etcd" / "bin", *map(Path, os.get_exec_path())]
-    return next(filter(_complete, places), None)
-
-
-def _complete(folder: Path) -> bool:
-    return all(os.access(folder / binary, os.X_OK) for binary in ("etcd", "etcdctl"))
-
-
-class EtcdFailed(Exception):
-    """etcd or etcdctl did not do what it was told; the text ends with what it wrote."""
-
-
-class EtcdServer:
+class EtcdServer(EtcdControl):
     """One member. A context manager: started on entry, killed and removed on exit.
 
     `hosts`: addresses to listen on for clients, all with one port; the peer port is on the first. Ports of 0 are chosen
@@ -83,18 +60,16 @@ class EtcdServer:
         binaries = find_etcd()
         if binaries is None:
             raise EtcdFailed(f"there is no etcd here: {FETCH}")
-        self._binaries = binaries
+        super().__init__(binaries, certificates)
         self.name = name
-        self.certificates = certificates
         self._hosts = hosts
         self._cluster = cluster
         self._options = tuple(options)
         self._ports = (client_port, peer_port)
         self.client_port, self.peer_port = client_port, peer_port
         self._temporary = directory is None
-        self.directory = directory or Path(tempfile.gettempdir(), f"tulle-etcd-{_RANDOM.getrandbits(64):x}")
+        self.directory = directory or Path(tempfile.gettempdir(), f"tulle-etcd-{secrets.token_hex(8)}")
         self._process: subprocess.Popen[bytes] | None = None
-        self._root_password: str | None = None
 
     def __enter__(self) -> EtcdServer:
         try:
@@ -111,7 +86,7 @@ class EtcdServer:
     def endpoints(self) -> list[str]:
         """Client URLs, one for each host."""
         scheme = "https" if self.certificates else "http"
-        return [f"{scheme}://{_bracketed(host)}:{self.client_port}" for host in self._hosts]
+        return [f"{scheme}://{bracketed(host)}:{self.client_port}" for host in self._hosts]
 
     @property
     def endpoint(self) -> str:
@@ -119,7 +94,7 @@ class EtcdServer:
 
     @property
     def peer_url(self) -> str:
-        return f"http://{_bracketed(self._hosts[0])}:{self.peer_port}"
+        return f"http://{bracketed(self._hosts[0])}:{self.peer_port}"
 
     @property
     def pid(self) -> int:
@@ -127,6 +102,11 @@ class EtcdServer:
         if self._process is None:
             raise EtcdFailed(f"etcd {self.name} is not started")
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Also where it is frozen."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> Path:
@@ -187,58 +167,20 @@ class EtcdServer:
         """Kill it and forget all data: at the next start it is a new cluster on the same ports."""
         self.kill()
         shutil.rmtree(self.directory / "data", ignore_errors=True)
-        self._root_password = None
+        self.root_password = None
 
     def freeze(self) -> None:
         """Its connections stay open and nothing answers (SIGSTOP). Returns when all its threads stand still."""
-        os.kill(self.pid, signal.SIGSTOP)
-        threads = Path(f"/proc/{self.pid}/task")
-        while any(_state(thread) not in "TZX" for thread in threads.iterdir()):
-            time.sleep(0.001)
+        suspend(self.pid)
 
     def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        resume(self.pid)
 
     def discard(self) -> None:
         """Kill it and remove what it wrote, except to a directory that was given."""
         self.kill()
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
-
-    def etcdctl(self, *arguments: str, input: bytes | None = None) -> str:
-        """What `etcdctl ARGUMENTS` writes to stdout. Raises EtcdFailed."""
-        done = self._etcdctl(*arguments, input=input)
-        if done.returncode:
-            raise EtcdFailed(f"etcdctl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
-
-    def revision(self) -> int:
-        """The store's current revision."""
-        header = self.etcdctl("get", "--write-out=fields", "no-such-key").splitlines()
-        return next(int(line.partition(":")[2]) for line in header if '"Revision"' in line)
-
-    def metrics(self) -> str:
-        """What it tells Prometheus. Without TLS only. Raises OSError."""
-        with urllib.request.urlopen(f"{self.endpoint}/metrics", timeout=ETCDCTL_S) as answer:
-            text: bytes = answer.read()
-        return text.decode()
-
-    def compact(self, revision: int | None = None) -> None:
-        """Forget the history before `revision` (default: all of it)."""
-        self.etcdctl("compaction", "--physical", str(revision or self.revision()))
-
-    def enable_auth(self, root_password: str, users: Iterable[tuple[str, str, str]] = ()) -> None:
-        """Turn authentication on. `users`: name, password, and the prefix that each may read and write. From here on
-        `etcdctl` is root."""
-        self.etcdctl("user", "add", f"root:{root_password}")
-        self.etcdctl("user", "grant-role", "root", "root")
-        for name, password, prefix in users:
-            self.etcdctl("user", "add", f"{name}:{password}")
-            self.etcdctl("role", "add", name)
-            self.etcdctl("role", "grant-permission", "--prefix", name, "readwrite", prefix)
-            self.etcdctl("user", "grant-role", name, name)
-        self.etcdctl("auth", "enable")
-        self._root_password = root_password
 
     def log_tail(self, lines: int = 12) -> str:
         """The end of what it logged, and the first line, which has the reason where etcd goes on with its usage."""
@@ -249,8 +191,8 @@ class EtcdServer:
 
     def _choose_ports(self) -> None:
         client, peer = self._ports
-        self.client_port = client or _free_port(self._hosts)
-        self.peer_port = peer or _free_port(self._hosts[:1])
+        self.client_port = client or free_port(self._hosts)
+        self.peer_port = peer or free_port(self._hosts[:1])
 
     def _spawn(self) -> None:
         if self._process is not None:
@@ -295,24 +237,6 @@ class EtcdServer:
             *self._options,
         ]
 
-    def _etcdctl(self, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[str]:
-        flags = ["--endpoints", self.endpoint, "--dial-timeout=2s", "--command-timeout=10s"]
-        if self.certificates:
-            tls = self.certificates
-            flags += ["--cacert", str(tls.ca), "--cert", str(tls.client), "--key", str(tls.client_key)]
-        if self._root_password is not None:
-            flags += ["--user", f"root:{self._root_password}"]
-        return subprocess.run(
-            [str(self._binaries / "etcdctl"), *flags, *arguments],
-            input=None if input is None else input.decode(),
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            text=True,
-            timeout=ETCDCTL_S,
-            env={"PATH": os.defpath, "ETCDCTL_API": "3"},
-            check=False,
-        )
-
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -330,53 +254,5 @@ class EtcdServer:
         return EtcdFailed(f"etcd {self.name} at {self.endpoint} {what}; its log ends:\n{self.log_tail()}")
 
 
-@contextmanager
-def etcd_cluster(
-    size: int = 3, host: str = "127.0.0.1", options: Sequence[str] = ()
-) -> Iterator[list[EtcdServer]]:
-    """Members of one cluster, all running and killed at the end. Raises EtcdFailed."""
-    ports = iter([_free_port([host]) for _ in range(2 * size)])
-    chosen = {f"member{number}": (next(ports), next(ports)) for number in range(size)}
-    peers = {name: f"http://{_bracketed(host)}:{peer}" for name, (_, peer) in chosen.items()}
-    with ExitStack() as stack:
-        members = []
-        for name, (client, peer) in chosen.items():
-            member = EtcdServer(
-                name, hosts=[host], client_port=client, peer_port=peer, cluster=peers, options=options
-            )
-            stack.callback(member.discard)
-            member.start(wait=False)
-            members.append(member)
-        for member in members:
-            member.wait_ready()
-        yield members
-
-
-def _state(thread: Path) -> str:
-    """One letter, see proc_pid_stat(5)."""
-    try:
-        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "X"
-
-
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _free_port(hosts: Sequence[str]) -> int:
-    """One that nobody has on any of these addresses at this moment."""
-    for _ in range(1000):
-        port = _RANDOM.choice(PORTS)
-        if all(_bindable(host, port) for host in hosts):
-            return port
-    raise EtcdFailed(f"no free port in {PORTS.start}..{PORTS.stop - 1} on {', '.join(hosts)}")
-
-
-def _bindable(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True

@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tulle.contracts.store import Delete, Denied, KeyValue, LeaseId, Listing, Put, Revision
+from tulle.contracts.store import (
+    Delete,
+    Denied,
+    KeyValue,
+    LeaseId,
+    Listing,
+    Put,
+    Revision,
+    Unavailable,
+    WatchBatch,
+)
 from tulle.store.items import Changes, Undecodable
 from tulle.store.mirror import Mirror, values
 from tulle.testing.clock import VirtualClock
@@ -338,5 +349,28 @@ def test_whatever_happens_the_copy_ends_as_the_store_and_no_reader_misses_a_stat
             there = {kv.key: int(kv.value) for kv in (await other.list("n/")).items}
             assert values(mirror.items) == there
             assert told == there
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_ends_every_watch_as_soon_as_it_stands_is_asked_less_and_less_often(shelf: Any) -> None:
+    """As behind a load balancer that cuts every connection. One that stood for a while is opened again soon."""
+
+    class Brief(MemoryStore):
+        opened: ClassVar[list[float]] = []
+
+        async def watch(self, prefix: str, *, after: Revision) -> AsyncGenerator[WatchBatch, None]:
+            self.opened.append(shelf.clock.now())
+            yield WatchBatch((), after, synced=True)
+            if len(self.opened) == 20:
+                await shelf.clock.sleep(60)
+            raise Unavailable("cut")
+
+    async def scenario() -> None:
+        async with running(_mirror(shelf, Brief(shelf.world)), shelf.clock):
+            await shelf.clock.advance(150)
+        waits = [after - before for before, after in pairwise(Brief.opened)]
+        assert all(1 <= wait <= 2 for wait in waits[5:19])
+        assert 60 <= waits[19] <= 60.1
 
     asyncio.run(scenario())

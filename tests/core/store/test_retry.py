@@ -9,7 +9,7 @@ import random
 import pytest
 
 from tulle.contracts.store import Denied, Unavailable
-from tulle.store.retry import DENIED_WAIT_S, Backoff, OutageLog, RareLog
+from tulle.store.retry import DENIED_WAIT_S, LOSSES_TOLD, Backoff, OutageLog, RareLog
 from tulle.testing.clock import VirtualClock
 
 
@@ -69,3 +69,27 @@ def test_a_frequent_message_comes_once_a_minute_and_counts_what_it_held_back(
 
     asyncio.run(scenario())
     assert caplog.messages == ["bad-record", "bad-record (and 59 others since the last such line)"]
+
+
+def test_a_store_that_comes_and_goes_fills_no_log_and_a_last_loss_is_told_in_any_case(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        clock = VirtualClock()
+        log = OutageLog(logging.getLogger("tulle.test"), "etcd", clock)
+        for _ in range(600):
+            log.failed("leases", Unavailable("cut"))
+            await clock.advance(0.5)
+            log.worked("leases")
+            await clock.advance(0.5)
+        assert len(caplog.messages) <= 2 * LOSSES_TOLD * 10
+        caplog.clear()
+        for _ in range(120):
+            log.failed("leases", Unavailable("gone"))
+            await clock.advance(1)
+        log.worked("leases")
+
+    asyncio.run(scenario())
+    words = [message.split(":")[0] for message in caplog.messages]
+    assert words in (["store-away", "store-away", "store-back"], ["store-lost", "store-away", "store-back"])
+    assert "answers again after 120.0 s; before that it was lost " in caplog.messages[-1]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tulle.testing.certificates import make_certificates
-from tulle.testing.etcd import FETCH, EtcdFailed, EtcdServer, etcd_cluster, find_etcd
+from tulle.testing.etcd import FETCH, EtcdFailed, EtcdServer, find_etcd
 
 pytestmark = pytest.mark.etcd
 
@@ -118,13 +118,6 @@ def test_users_have_their_own_prefix() -> None:
         etcd.etcdctl("--user=ann:secret", "put", "/ann/a", "1")
         with pytest.raises(EtcdFailed, match="permission denied"):
             etcd.etcdctl("--user=ann:secret", "put", "/bob/a", "1")
-
-
-def test_three_members_share_their_data() -> None:
-    with etcd_cluster(3) as members:
-        members[0].etcdctl("put", "/a", "1")
-        members[0].kill()
-        assert members[2].etcdctl("get", "/a", "--print-value-only") == "1\n"
 
 
 def test_it_ends_with_its_parent_even_when_frozen_and_the_parent_is_killed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -82,5 +83,44 @@ def test_a_stopped_line_stays_open_and_delivers_when_it_thaws(how: str) -> None:
         assert await silent(reader)
         relay.thaw()
         assert await reader.readexactly(4) == b"late"
+
+    with_echo(body)
+
+
+def test_a_line_that_is_cut_ends_in_good_order_and_a_new_one_is_taken() -> None:
+    async def body(relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay.cut()
+        assert await reader.read(1) == b""
+        _, more = await asyncio.open_connection(LOOPBACK, relay.port)
+        more.transport.abort()
+
+    with_echo(body)
+
+
+def test_a_slow_line_delays_each_piece_but_not_one_after_the_other() -> None:
+    async def body(relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay.delay_s = 0.1
+        start = asyncio.get_running_loop().time()
+        for _ in range(10):
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+        await reader.readexactly(10)
+        took = asyncio.get_running_loop().time() - start
+        assert 0.25 < took < 1.0, "there and back, the pieces under way together"
+        relay.delay_s = 0
+        writer.write(b"quick")
+        assert await asyncio.wait_for(reader.readexactly(5), 0.09) == b"quick"
+
+    with_echo(body)
+
+
+def test_a_line_may_be_cut_in_two_ways_one_after_the_other() -> None:
+    async def body(relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay.cut()
+        relay.drop()
+        relay.drop()
+        await relay.refuse()
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read(1) == b""
 
     with_echo(body)

@@ -16,7 +16,8 @@ import pytest
 
 from tulle.contracts.store import Put, Store, Unavailable, absent
 from tulle.testing.certificates import Certificates, make_certificates
-from tulle.testing.etcd import EtcdServer, etcd_cluster
+from tulle.testing.etcd import EtcdServer
+from tulle.testing.etcd_cluster import EtcdCluster
 from tulle.testing.relay import Relay
 from tulle_etcd.connection import CONNECT_S
 from tulle_etcd.store import open_store
@@ -229,8 +230,8 @@ def test_a_frozen_etcd_is_left_in_time_and_used_again_when_it_thaws(
 
 
 def test_a_cluster_that_loses_a_member_goes_on(etcd_here: None, connected: Any) -> None:
-    with etcd_cluster(3) as members:
-        urls = [member.endpoint for member in members]
+    with EtcdCluster(3) as members:
+        urls = members.endpoints
 
         async def body() -> None:
             async with connected(urls) as store:
