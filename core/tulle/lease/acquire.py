@@ -161,14 +161,16 @@ class Acquirer:
         return holding
 
     async def _plan(self, ranges: Sequence[SubnetRange], me: Me) -> Plan:
-        plan = allocate.plan(ranges, self._subnets.items, self._members.items, me, self._rng)
+        leases = dict(self._subnets.items)
+        plan = allocate.plan(ranges, leases, self._members.items, me, self._rng)
         if not isinstance(plan, TakeOver):
             return plan
         # The mirror of the records may lag behind that of the leases: a neighbour behind the same NAT may have
-        # made this lease just now. A listing that is younger than the lease tells.
+        # made this lease just now. A listing that is younger than the lease tells; so the leases that it is held
+        # against are those of before, and not what the mirror has when the listing is here.
         listing = await self._store.list(self._keys.members)
         members = {kv.key: _member_item(kv) for kv in listing.items}
-        return allocate.plan(ranges, self._subnets.items, members, me, self._rng)
+        return allocate.plan(ranges, leases, members, me, self._rng)
 
     async def _carry_out(self, plan: Choice, claim: Claim, me: Me, alive: RecordSet) -> Holding:
         """One transaction. Raises Conflict, Denied."""

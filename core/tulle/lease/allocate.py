@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from tulle.contracts.store import Compare, Delete, KeyValue, Op, unchanged
-from tulle.lease.claims import claims, owns
+from tulle.lease.claims import claims, overlapping_older, owns
 from tulle.lease.codec import short_key
 from tulle.lease.model import Lease, Member
 from tulle.net.prefix import Address, Family, Prefix, parse_subnet_key, subnet_key
@@ -97,7 +97,7 @@ def plan(ranges: Sequence[SubnetRange], leases: Leases, members: Members, me: Me
     """What to do, given the subnets that the config allows (one range for each family, IPv4 first)."""
     record = next((item for key, item in members.items() if short_key(key) == me.name), None)
     own = [item for item in leases.values() if record is not None and owns(record, item)]
-    fitting = next((item for item in own if fits(ranges, short_key(item.kv.key))), None)
+    fitting = next((item for item in own if _usable(ranges, item, leases)), None)
     drop = tuple(item.kv for item in own if item is not fitting and item.kv.lease != 0)
     member = record.kv if record is not None else None
     if fitting is not None:
@@ -139,6 +139,11 @@ def fits(ranges: Sequence[SubnetRange], key: str) -> bool:
     )
 
 
+def _usable(ranges: Sequence[SubnetRange], item: Item[Lease], leases: Leases) -> bool:
+    """It fits, and no part of it belongs to a lease that was there before."""
+    return fits(ranges, short_key(item.kv.key)) and not overlapping_older(item, leases)
+
+
 def _of_our_address(
     ranges: Sequence[SubnetRange], leases: Leases, members: Members, me: Me
 ) -> Item[Lease] | None:
@@ -152,7 +157,7 @@ def _of_our_address(
     free = [
         item
         for item in candidates
-        if fits(ranges, short_key(item.kv.key)) and not any(claims(member, item.kv) for member in named)
+        if _usable(ranges, item, leases) and not any(claims(member, item.kv) for member in named)
     ]
     return min(free, key=lambda item: (item.kv.lease != 0, item.kv.key), default=None)
 

@@ -87,7 +87,7 @@ def decode_member(kv: KeyValue) -> Member | Undecodable:
             short_key(kv.key),
             _text(fields, "ID"),
             _text(fields, "BootID"),
-            tuple(_texts(fields, "Subnets")),
+            tuple(dict.fromkeys(_texts(fields, "Subnets"))),  # named twice, it is still one
             tuple(_address("Endpoints", text) for text in _texts(fields, "Endpoints")),
             extra,
         )

@@ -1,4 +1,5 @@
-"""How a node loses what it holds. Both end `LeaseManager.run`; tulled says so and starts again or stops."""
+"""How a node loses what it holds (both end `LeaseManager.run`; tulled says so and starts again or stops), and how it
+must think again before it has anything."""
 
 from __future__ import annotations
 
@@ -10,6 +11,11 @@ class DuplicateNode(Exception):
 class SubnetLost(Exception):
     """Our subnet belongs to another node now (we were away for longer than the lease). Traffic for it goes there:
     start again, with another subnet."""
+
+
+class ConfigChanged(ValueError):
+    """The network config was changed between the caller's look at it and its subnet (while it waited for one, say).
+    Nothing was taken: read the config again, and acquire with what it says now."""
 
 
 def duplicate(node: str, holder: str) -> DuplicateNode:

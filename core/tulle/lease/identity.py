@@ -1,8 +1,8 @@
 """Holding the node's name: one live tulled for each name in the cluster.
 
 Who holds `alive/<name>` holds the name. The key goes 30 s after its holder's last sign, so whoever finds it waits
-until it is gone (the holder is dead) or shows a sign of life (two nodes have one name). A restart of the same node
-in the same boot goes on at once.
+until it is gone (the holder is dead) or shows signs of life (two nodes have one name). One sign is not enough: what a
+holder sent before it died may arrive late. A restart of the same node in the same boot goes on at once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _PATIENCE_S = ALIVE_TTL_S + 15.0
 """A holder that is dead is gone by then, also where the store counts a little late."""
 _SIGN_S = 2.0
 """The time left of a lease went up by more than this: its holder has renewed it."""
+_SIGNS = 2
+_APART_S = 5.0
+"""Renewals that come closer together than this may be late ones that waited for one line; a live holder's do not."""
 
 _log = logging.getLogger("tulle.lease.identity")
 
@@ -87,16 +90,22 @@ class NameHolder:
             ALIVE_TTL_S,
         )
         end = self._clock.now() + _PATIENCE_S
-        least_left = float("inf")
+        signs = 0
+        counts_from = float("-inf")
+        before = float("inf")
         while True:
             left = (await self._store.remaining([holder.lease])).get(holder.lease, 0.0)
-            now_there = await self._store.get(self._key)
+            now_there, now = await self._store.get(self._key), self._clock.now()
             if now_there is None:
                 return
-            renewed = left > least_left + _SIGN_S
-            if renewed or now_there.modified != holder.modified or self._clock.now() >= end:
+            if left > before + _SIGN_S:
+                end = now + _PATIENCE_S
+                if now >= counts_from:
+                    signs += 1
+                    counts_from = now + _APART_S
+            if signs == _SIGNS or now_there.modified != holder.modified or now >= end:
                 raise duplicate(me.name, _who(now_there))
-            least_left = min(left, least_left)
+            before = left
             await self._clock.sleep(_POLL_S)
 
 

@@ -13,20 +13,26 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
+from tulle.config.errors import ConfigError
 from tulle.config.network import NetworkConfig, parse_network_config
 from tulle.contracts.backend import JsonObject, Peer
-from tulle.contracts.store import KeyValue, Store, StoreError
+from tulle.contracts.store import NO_LEASE, KeyValue, Store, StoreError
 from tulle.contracts.subnet import Claim
 from tulle.lease.acquire import Acquirer, Holding, Keys, Times
 from tulle.lease.allocate import Me
+from tulle.lease.claims import overlapping_older
 from tulle.lease.codec import decode_lease, decode_member
-from tulle.lease.errors import SubnetLost, duplicate
+from tulle.lease.drift import Drift, differences, drift
+from tulle.lease.errors import ConfigChanged, SubnetLost, duplicate
 from tulle.lease.identity import NameHolder
 from tulle.lease.model import RESERVED, Lease, Member
 from tulle.lease.table import PeerTable
 from tulle.net.prefix import Prefix
 from tulle.net.subnets import SubnetRange
 from tulle.store.clock import Clock
+from tulle.store.items import Item
 from tulle.store.mirror import Mirror, MirrorStatus
 from tulle.store.publisher import Conflict, Publisher, RecordSet
 from tulle.store.retry import OutageLog, RareLog
@@ -37,6 +43,9 @@ TTL_S = 86_400
 RENEW_MARGIN_S = 3_600
 COALESCE_S = 0.02
 """Changes within this time come as one set of peers."""
+_ANOTHER_SUBNET = (
+    "start tulled again and it takes another subnet; pods with addresses of the old one must be started anew"
+)
 
 _log = logging.getLogger("tulle.lease.manager")
 
@@ -100,6 +109,10 @@ class LeaseManager:
         self._claim: Claim | None = None
         self._alive: RecordSet | None = None
         self._holding: Holding | None = None
+        self._used: NetworkConfig | None = None
+        """What the caller goes by: the last that it was told, then for good that of its subnet."""
+        self._allowed: NetworkConfig | None = None
+        self._drift: Drift | None = None
         self._acquired = asyncio.Event()
         self._failure: asyncio.Queue[Exception] = asyncio.Queue()
 
@@ -112,12 +125,21 @@ class LeaseManager:
             self._members.run(),
             self._publisher.run(),
             self._watch_own_key(),
+            self._watch_config(),
             self._fail(),
         )
         await first_to_end(*parts)
 
     async def network_config(self) -> bytes:
-        """The JSON text, as soon as there is one; says once what to do where there is none."""
+        """The JSON text, as soon as there is one; says once what to do where there is none. What is given here is what
+        `acquire` then keeps to."""
+        text = await self._config_text()
+        if not self._acquired.is_set():
+            with suppress(ConfigError):  # the caller's to say
+                self._used = parse_network_config(text)
+        return text
+
+    async def _config_text(self) -> bytes:
         said = False
         with self._config.subscribe() as changes:
             while True:
@@ -134,7 +156,8 @@ class LeaseManager:
                 said = True
 
     async def acquire(self, claim: Claim) -> tuple[Prefix, ...]:
-        """As the contract says. Raises ConfigError, DuplicateNode."""
+        """As the contract says. Raises ConfigError, DuplicateNode, and ConfigChanged where the config is no longer the
+        one that `network_config` gave."""
         if claim.node != self._node:
             raise ValueError(f"this manager is for node {self._node!r}, the claim for {claim.node!r}")
         if self._claim is not None:
@@ -149,6 +172,8 @@ class LeaseManager:
             self._claim = None
             raise
         self._holding = holding
+        if self._used is None:
+            self._used = self._allowed
         holding.kept.when_lost(lambda: self._failure.put_nowait(self._loss(holding)))
         self._acquired.set()
         return holding.prefixes
@@ -180,8 +205,8 @@ class LeaseManager:
         await self._subnets.synced.wait()
         await self._members.synced.wait()
         assert self._holding is not None
-        config = await self._network()
-        table = PeerTable(self._holding.key, self._holding.prefixes, config.networks)
+        assert self._used is not None
+        table = PeerTable(self._holding.key, self._holding.prefixes, self._used.networks)
         rare = RareLog(self._clock)
         refused: set[str] = set()
         first = True
@@ -227,6 +252,8 @@ class LeaseManager:
             "state": self._subnets.status().state,
             "mirrors": {name: self._mirror_status(mirror.status()) for name, mirror in mirrors.items()},
         }
+        if self._drift is not None:
+            found["config_drift"] = msgspec.to_builtins(self._drift)
         if self._holding is not None:
             records = self._holding.kept.records
             key = self._keys.subnets + self._holding.key
@@ -262,29 +289,95 @@ class LeaseManager:
     def _me(self, claim: Claim) -> Me:
         return Me(self._node, self._node_id, self._boot_id, claim.public, claim.previous)
 
-    async def _network(self) -> NetworkConfig:
-        return parse_network_config(await self.network_config())
-
     async def _ranges(self) -> list[SubnetRange]:
-        return [family.subnets() for family in (await self._network()).families]
+        """What the config has to give now. Where it became unusable, what it had: `_watch_config` says so."""
+        used = self._used
+        try:
+            self._allowed = parse_network_config(await self._config_text())
+        except ConfigError:
+            if used is None:
+                raise
+            self._allowed = used
+        if used is not None and (changed := list(differences(used, self._allowed))):
+            raise ConfigChanged(
+                f"the network config at {self._keys.config} was changed before this node had a subnet "
+                f"({'; '.join(changed)}): start tulled again, and it takes the new one"
+            )
+        return [family.subnets() for family in self._allowed.families]
 
     async def _watch_own_key(self) -> None:
-        """Have the publisher look at our keys as soon as somebody has changed or deleted them."""
+        """Have the publisher look at our keys as soon as somebody has changed or deleted them, and see what that means
+        for us."""
         await self._acquired.wait()
         assert self._holding is not None
-        kept = self._holding.kept
+        holding, kept = self._holding, self._holding.kept
+        subnet = self._keys.subnets + holding.key
+        created = 0
         bell = asyncio.Event()
         with self._subnets.subscribe(bell), self._members.subscribe(bell):
             while True:
-                for mirror, key in (
-                    (self._subnets, self._keys.subnets + self._holding.key),
-                    (self._members, self._keys.member),
-                ):
+                self._keep_name_of_reservation(holding)
+                for mirror, key in ((self._subnets, subnet), (self._members, self._keys.member)):
                     item, known = mirror.items.get(key), kept.records.known.get(key)
                     if (item.kv.modified if item else 0) != (known.modified if known else 0):
                         kept.check()
+                mine = self._subnets.items.get(subnet)
+                ours = mine is not None and mine.kv.lease == kept.records.lease != NO_LEASE
+                if mine is not None and ours and mine.kv.created != created:
+                    created = mine.kv.created
+                    await self._yield_to_older(holding, mine)
                 await bell.wait()
                 bell.clear()
+
+    def _keep_name_of_reservation(self, holding: Holding) -> None:
+        """Where a person took the TTL off our lease, our record loses it, too: without it the reservation would belong
+        to whoever has our address, and nodes behind one NAT share that."""
+        records = holding.kept.records
+        subnet = self._keys.subnets + holding.key
+        item = self._subnets.items.get(subnet)
+        if item is None or item.kv.lease != NO_LEASE or self._keys.member in records.lasting:
+            return
+        if item.kv.value == records.wanted[subnet]:  # else it is another's, which the publisher finds out
+            records.lasting.add(self._keys.member)
+            holding.kept.check()
+
+    async def _yield_to_older(self, holding: Holding, mine: Item[Lease]) -> None:
+        """Our key may have been put again after it had run out. The publisher compares that one key; a lease with
+        another key that has a part of our subnet may have been made meanwhile, and stays."""
+        older = overlapping_older(mine, self._subnets.items)
+        if not older:
+            return
+        with suppress(StoreError):  # then it runs out
+            await self._publisher.release(holding.kept)
+        names = ", ".join(map(str, holding.prefixes))
+        self._failure.put_nowait(
+            SubnetLost(
+                f"the lease of node {self._node!r} ran out, and a part of its subnet {names} now belongs to "
+                f"{', '.join(older)}: {_ANOTHER_SUBNET}"
+            )
+        )
+
+    async def _watch_config(self) -> None:
+        """Say where the store's config is no longer the one that this node runs with."""
+        await self._acquired.wait()
+        assert self._holding is not None
+        assert self._used is not None
+        with self._config.subscribe() as changes:
+            while True:
+                await changes.next()
+                item = self._config.items.get(self._keys.config)
+                text = item.kv.value if item is not None else None
+                found = drift(self._keys.config, self._used, text, self._holding.prefixes)
+                if found == self._drift:
+                    continue
+                if found is None:
+                    _log.warning(
+                        "config-restored: the network config at %s is again the one that this node runs with",
+                        self._keys.config,
+                    )
+                else:
+                    _log.warning("config-%s: %s", found.kind, found.message)
+                self._drift = found
 
     async def _fail(self) -> None:
         raise await self._failure.get()
@@ -298,8 +391,7 @@ class LeaseManager:
         names = ", ".join(str(prefix) for prefix in holding.prefixes)
         return SubnetLost(
             f"the subnet {names} of node {self._node!r} now belongs to another node, as the store says at "
-            f"{self._keys.subnets}{holding.key}: start tulled again and it takes another subnet; pods with "
-            "addresses of the old one must be started anew"
+            f"{self._keys.subnets}{holding.key}: {_ANOTHER_SUBNET}"
         )
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tulle.contracts.store import Delete, KeyValue, LeaseId, Revision, unchanged
 from tulle.lease.allocate import CHOICES, Create, Full, Me, Reuse, TakeOver, fits, plan
-from tulle.lease.claims import overlapping_older, owns
 from tulle.lease.codec import decode_lease, decode_member, encode_member
 from tulle.lease.model import Lease, Member
 from tulle.net.prefix import parse_prefix, subnet_key
@@ -224,20 +223,34 @@ def test_what_is_picked_never_overlaps_what_is_taken_and_full_means_full(
         assert str(found.prefixes[0]) in wishes
 
 
-def test_a_claim_is_true_by_the_stores_lease_by_a_common_revision_or_by_a_reservations_address() -> None:
-    record = member("n1", "10.5.9.0-24", store_lease=7, modified=5)
-    assert owns(record, lease("10.5.9.0-24", store_lease=7, modified=6))
-    assert owns(record, lease("10.5.9.0-24", store_lease=8, modified=5))
-    assert owns(record, lease("10.5.9.0-24", US, store_lease=0, modified=6))
-    assert not owns(record, lease("10.5.9.0-24", THEM, store_lease=0, modified=6))
-    assert not owns(record, lease("10.5.9.0-24", US, store_lease=8, modified=6))
-    assert not owns(record, lease("10.5.8.0-24", US, store_lease=7, modified=5))
-    assert not owns(Item(record.kv, None), lease("10.5.9.0-24"))
+def test_an_own_or_flannels_lease_of_which_an_older_one_has_a_part_is_not_taken() -> None:
+    older = lease("10.5.8.0-23", "192.0.2.77", store_lease=3, modified=2)
+    own = decide([older, lease("10.5.9.0-24", US)], [member("n1", "10.5.9.0-24")])
+    assert isinstance(own, Create)
+    assert [kv.key for kv in own.drop] == ["/p/subnets/10.5.9.0-24"]
+    flannels = decide([older, lease("10.5.9.0-24", US)])
+    assert isinstance(flannels, Create)
+    assert not flannels.prefixes[0].overlaps(ip_network("10.5.8.0/23"))
+    younger = lease("10.5.8.0-23", "192.0.2.77", store_lease=3, modified=9)
+    assert isinstance(decide([younger, lease("10.5.9.0-24", US)], [member("n1", "10.5.9.0-24")]), Reuse)
 
 
-def test_of_two_overlapping_leases_the_younger_one_knows_it() -> None:
-    older, younger = lease("10.5.8.0-23", modified=5), lease("10.5.9.0-24", modified=6)
-    both = by_key(older, younger, lease("10.5.10.0-24", modified=1))
-    assert overlapping_older(younger, both) == ["/p/subnets/10.5.8.0-23"]
-    assert overlapping_older(older, both) == []
-    assert overlapping_older(Item(younger.kv, None), both) == []
+@given(
+    st.lists(st.integers(0, 3), max_size=4, unique=True),
+    st.lists(st.integers(0, 3), max_size=4, unique=True),
+    st.integers(0, 2**32),
+)
+def test_a_pair_that_is_picked_is_free_in_both_halves_and_full_means_that_one_family_is(
+    taken4: list[int], taken6: list[int], seed: int
+) -> None:
+    small4 = SubnetRange(ip_network("10.5.0.0/28"), 30, ip_address("10.5.0.0"), ip_address("10.5.0.12"))
+    small6 = SubnetRange(ip_network("fd00::/60"), 62, ip_address("fd00::"), ip_address("fd00:0:0:c::"))
+    leases = [lease(f"10.5.0.{4 * n}-30") for n in taken4]
+    leases += [lease(f"{small6.nth(n).network_address}-62") for n in taken6]
+    found = decide(leases, ranges=(small4, small6), seed=seed)
+    if isinstance(found, Full):
+        assert len(taken4) == 4 or len(taken6) == 4
+        return
+    v4, v6 = found.prefixes
+    assert v4 in {small4.nth(n) for n in range(4) if n not in taken4}
+    assert v6 in {small6.nth(n) for n in range(4) if n not in taken6}
