@@ -64,7 +64,7 @@ class RecordSet:
         self.present: Present = {}
         self._tell: Callable[[], None] | None = None
         self.renewed = float("-inf")
-        """When the store last confirmed it (the clock's time)."""
+        """When the last call that the store confirmed was made (the clock's time): what a lease's end is counted from."""
         self._checked = float("-inf")
         self._released = False
         self._wake = asyncio.Event()
@@ -134,7 +134,6 @@ class Publisher:
             if records.lease != lease:  # ours; also where we are cancelled: a write on its way finds no lease
                 await self._drop_lease(kept)
             raise
-        self._confirm(kept)
         self._new.put_nowait(kept)
         return kept
 
@@ -146,7 +145,6 @@ class Publisher:
             await self._persist(kept, lambda: self._settle(kept))
         finally:
             kept._wake.set()
-        self._confirm(kept)
 
     async def release(self, kept: RecordSet, spare: Collection[str] = ()) -> None:
         """Delete what is still ours, except those lasting keys that `spare` names (a reservation stays). Raises
@@ -168,6 +166,7 @@ class Publisher:
         while True:
             try:
                 async with kept._lock:
+                    asked = self._clock.now()
                     await attempt()
             except Unavailable as failure:
                 self._outages.failed(kept.name, failure)
@@ -177,6 +176,7 @@ class Publisher:
                 self._outages.forget(kept.name)
                 raise
             self._outages.worked(kept.name)
+            kept.renewed = kept._checked = asked
             return
 
     async def _create(self, kept: RecordSet, guards: Sequence[Compare], also: Sequence[Op]) -> None:
@@ -228,15 +228,13 @@ class Publisher:
 
     async def _tend(self, kept: RecordSet) -> None:
         """Renew, and put right what is not as it should be."""
+        asked = self._clock.now()
         if kept.records.lease != NO_LEASE:
             await self._keepalive(kept)
         if kept.records.needs_write() or self._clock.now() - kept._checked >= CHECK_S:
             await self._settle(kept)
-            self._confirm(kept)
-        kept.renewed = self._clock.now()
-
-    def _confirm(self, kept: RecordSet) -> None:
-        kept.renewed = kept._checked = self._clock.now()
+            kept._checked = asked
+        kept.renewed = asked
 
     async def _keepalive(self, kept: RecordSet) -> None:
         try:
