@@ -3,14 +3,8 @@ must think again before it has anything."""
 
 from __future__ import annotations
 
-
-class DuplicateNode(Exception):
-    """Another tulled is alive under our node's name."""
-
-
-class SubnetLost(Exception):
-    """Our subnet belongs to another node now (we were away for longer than the lease). Traffic for it goes there:
-    start again, with another subnet."""
+from tulle.contracts.subnet import DuplicateNode as DuplicateNode
+from tulle.contracts.subnet import SubnetLost as SubnetLost
 
 
 class ConfigChanged(ValueError):

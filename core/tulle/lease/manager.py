@@ -18,7 +18,7 @@ import msgspec
 from tulle.config.errors import ConfigError
 from tulle.config.network import NetworkConfig, parse_network_config
 from tulle.contracts.backend import JsonObject, Peer
-from tulle.contracts.store import NO_LEASE, KeyValue, Store, StoreError
+from tulle.contracts.store import NO_LEASE, Health, KeyValue, Store, StoreError
 from tulle.contracts.subnet import Claim
 from tulle.lease.acquire import Acquirer, Holding, Keys, Times
 from tulle.lease.allocate import Me
@@ -70,31 +70,21 @@ class LeaseManager:
         node name that cannot be a part of a key, and for times that do not fit."""
         if not node or "/" in node or not node.isprintable():
             raise ValueError(f"{node!r} cannot be a node's name: give a host name such as node-1")
+        self._store = store
         self._node, self._node_id, self._boot_id = node, node_id, boot_id
         self._keys = Keys(prefix, node)
         self._clock = clock
         self._outages = outages = OutageLog(
             logging.getLogger("tulle.store"), f"{store.name} at {store.location}", clock
         )
+        common: Any = {"clock": clock, "rng": rng, "outages": outages}
         self._config: Mirror[bytes] = Mirror(
-            store,
-            self._keys.config,
-            _plain,
-            clock=clock,
-            rng=rng,
-            outages=outages,
-            only=lambda key: key == self._keys.config,
+            store, self._keys.config, _plain, only=lambda key: key == self._keys.config, **common
         )
-        self._subnets: Mirror[Lease] = Mirror(
-            store, self._keys.subnets, decode_lease, clock=clock, rng=rng, outages=outages
-        )
-        self._members: Mirror[Member] = Mirror(
-            store, self._keys.members, decode_member, clock=clock, rng=rng, outages=outages
-        )
-        self._publisher = Publisher(store, clock=clock, rng=rng, outages=outages)
-        self._names = NameHolder(
-            store, self._publisher, self._keys.alive, clock=clock, rng=rng, outages=outages
-        )
+        self._subnets: Mirror[Lease] = Mirror(store, self._keys.subnets, decode_lease, **common)
+        self._members: Mirror[Member] = Mirror(store, self._keys.members, decode_member, **common)
+        self._publisher = Publisher(store, **common)
+        self._names = NameHolder(store, self._publisher, self._keys.alive, **common)
         self._acquirer = Acquirer(
             store,
             self._keys,
@@ -102,9 +92,7 @@ class LeaseManager:
             self._members,
             self._publisher,
             Times(ttl_s, renew_margin_s),
-            clock=clock,
-            rng=rng,
-            outages=outages,
+            **common,
         )
         self._claim: Claim | None = None
         self._alive: RecordSet | None = None
@@ -238,6 +226,14 @@ class LeaseManager:
         if self._alive is not None:
             with suppress(StoreError):
                 await self._publisher.release(self._alive)
+
+    @property
+    def location(self) -> str:
+        return self._store.location
+
+    async def health(self) -> Health:
+        """As the contract says; of the mirrors, `status` tells."""
+        return await self._store.health()
 
     def status(self) -> JsonObject:
         """For `tulle status`; times are seconds ago."""
