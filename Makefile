@@ -1,7 +1,7 @@
 # make run    sets everything up and shows pods of three nodes talking
 # make test   sets everything up and runs the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint bench soak proto docs clean
+.PHONY: help setup setup-dev run test lint bench soak fuzz proto docs clean
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 
@@ -34,6 +34,9 @@ bench: setup-dev ## benchmarks: ratios taken in one run
 
 soak: setup-dev ## the long tests
 	$(PYTEST) -m soak --timeout 7200 $(ARGS)
+
+fuzz: setup-dev ## every parser that reads strangers' bytes, FUZZ_S seconds each (default 60)
+	$(PYTHON) tests/fuzz/run.py --seconds $(or $(FUZZ_S),60) $(ARGS)
 
 proto: setup-dev ## regenerate the etcd messages
 	$(PYTHON) -m grpc_tools.protoc -Iplugins --python_out=plugins --pyi_out=plugins tulle_etcd/messages.proto

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.figures import Effort, Result, table
 from benchmarks.machine import machine, versions
 
-NAMES = ("dataplane", "engine", "leases", "peers", "lookup", "start", "micro")
+NAMES = ("dataplane", "engine", "leases", "peers", "control", "lookup", "start", "micro")
 DEFAULT_ROUNDS = 5
 
 

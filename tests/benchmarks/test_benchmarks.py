@@ -85,6 +85,14 @@ def test_peers_has_the_forwarder_take_all_of_them() -> None:
     assert subjects(found, "state") == {"decoding alone", "the whole state", "one peer changed"}
 
 
+@pytest.mark.etcd
+def test_control_sees_every_node_and_every_change() -> None:
+    found = quick("control")
+    assert subjects(found, "first table") == {"300 peers"}
+    assert found["counts"]["300 peers: found"] == 300
+    assert found["counts"]["300 peers: changed"] == 60
+
+
 def test_lookup_finds_the_right_prefix_for_every_address() -> None:
     found = quick("lookup")
     assert len(found["figures"]) == 5

@@ -6,9 +6,9 @@ is not in them goes the slow way through the prefix tables.
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 
 from tulle.contracts.backend import DataPeer
 from tulle.contracts.encapsulation import PathId, PeerId
@@ -67,13 +67,13 @@ class Peering:
     # --- changes ------------------------------------------------------------------------------------------------
 
     def set_local(self, local: Local) -> None:
-        """Raises ValueError where something in it is no prefix."""
+        """Raises ValueError where something in it is no prefix or address."""
         ours: PrefixTable[bool] = PrefixTable()
         for prefix in local.prefixes:
             ours.insert(parse_prefix(prefix), True)
         self._ours = ours
         self._strict = local.source_check == "strict"
-        packed = [socket.inet_pton(_family(one), one) for one in local.icmp_sources]
+        packed = [ip_address(one).packed for one in local.icmp_sources]
         self.icmp_sources = {4 if len(one) == 4 else 6: one for one in packed}
         self._forget_answers()
 
@@ -154,7 +154,3 @@ class Peering:
     def report(self, now: float) -> Mapping[str, Mapping[str, float]]:
         """Traffic by peer key."""
         return {one.key: one.report(now) for one in self.traffic.values()}
-
-
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET

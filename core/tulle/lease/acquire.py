@@ -209,7 +209,7 @@ class Acquirer:
             prefixes,
             dict(claim.public),
             told.type,
-            dict(told.data),
+            dict(told.data) if told.data_text is None else told.data_text,
             dict(told.data_v6),
             extra=lease_extra,
         )

@@ -243,9 +243,6 @@ class LeaseManager:
             "members": self._members,
         }
         found: dict[str, Any] = {
-            "node": self._node,
-            "prefix": self._keys.prefix,
-            "state": self._subnets.status().state,
             "mirrors": {name: self._mirror_status(mirror.status()) for name, mirror in mirrors.items()},
         }
         if self._drift is not None:

@@ -11,13 +11,14 @@ from tulle.contracts.backend import Peer
 from tulle.lease.claims import owns
 from tulle.lease.codec import short_key
 from tulle.lease.model import Lease, Member
+from tulle.lease.overlaps import Overlaps
 from tulle.net.prefix import Address, Prefix
 from tulle.store.items import Changes, Item
 
 
 class PeerTable:
-    """Only leases inside the cluster's networks become peers, and none that overlaps our own subnet: a stray key
-    must not draw other traffic. Why a lease was left out stands in `refused`."""
+    """Only leases inside the cluster's networks become peers, and none that overlaps our own subnet or an older lease:
+    a stray key must not draw other traffic. Why a lease was left out stands in `refused`."""
 
     def __init__(self, own_key: str, own: Sequence[Prefix], networks: Sequence[Prefix]) -> None:
         self.refused: dict[str, str] = {}
@@ -28,6 +29,7 @@ class PeerTable:
         self._leases: dict[str, Item[Lease]] = {}  # by short key
         self._members: dict[str, Item[Member]] = {}  # by name
         self._claimed: dict[str, set[str]] = {}  # lease key -> names of the records that name it
+        self._overlaps = Overlaps()
         self._peers: dict[str, Peer] = {}
 
     def peers(self) -> tuple[Peer, ...]:
@@ -43,12 +45,22 @@ class PeerTable:
                 touched |= self._set_member(short_key(key), record)
         if leases is not None:
             for key in leases.deleted:
-                self._leases.pop(short_key(key), None)
-                touched.add(short_key(key))
+                touched |= self._set_lease(short_key(key), None)
             for key, item in leases.upserted.items():
-                self._leases[short_key(key)] = item
-                touched.add(short_key(key))
+                touched |= self._set_lease(short_key(key), item)
         return self._remake(touched)
+
+    def _set_lease(self, key: str, item: Item[Lease] | None) -> set[str]:
+        """Returns the lease keys that this may touch: its own, and those that it stood in the way of or now does."""
+        before = self._overlaps.of(key)
+        lease = item.value if item is not None else None
+        if item is None:
+            self._leases.pop(key, None)
+        else:
+            self._leases[key] = item
+        sound = lease is not None and self._outside(lease) is None
+        self._overlaps.put(key, lease.prefixes if lease is not None and sound else ())
+        return {key} | before | self._overlaps.of(key)
 
     def _set_member(self, name: str, record: Item[Member] | None) -> set[str]:
         """Returns the lease keys that this may touch."""
@@ -84,13 +96,13 @@ class PeerTable:
 
     def _peer(self, item: Item[Lease]) -> Peer | None:
         lease = item.value
+        self.refused.pop(short_key(item.kv.key), None)
         if lease is None:
             return None
-        wrong = self._wrong(lease)
+        wrong = self._outside(lease) or self._in_the_way(item)
         if wrong is not None:
             self.refused[lease.key] = wrong
             return None
-        self.refused.pop(lease.key, None)
         member = self._owner(item)
         endpoints = _endpoints(lease, member)
         if lease.reserved and not endpoints:
@@ -104,9 +116,10 @@ class PeerTable:
             data=_object(lease.data),
             data_v6=_object(lease.data_v6),
             revision=lease.revision,
+            data_text=lease.data if isinstance(lease.data, str) else None,
         )
 
-    def _wrong(self, lease: Lease) -> str | None:
+    def _outside(self, lease: Lease) -> str | None:
         for prefix in lease.prefixes:
             span = _span(prefix)
             if not any(_inside(span, network) for network in self._networks):
@@ -114,6 +127,12 @@ class PeerTable:
             if any(_overlap(span, own) for own in self._own):
                 return f"{prefix} overlaps our own subnet"
         return None
+
+    def _in_the_way(self, item: Item[Lease]) -> str | None:
+        """Of leases that share addresses the first that came keeps them."""
+        others = (self._leases[key] for key in self._overlaps.of(short_key(item.kv.key)))
+        older = [short_key(one.kv.key) for one in others if one.kv.created < item.kv.created]
+        return f"it overlaps {', '.join(sorted(older))}, which is older" if older else None
 
     def _owner(self, item: Item[Lease]) -> Member | None:
         for name in sorted(self._claimed.get(short_key(item.kv.key), ())):

@@ -64,7 +64,7 @@ class RecordSet:
         self.present: Present = {}
         self._tell: Callable[[], None] | None = None
         self.renewed = float("-inf")
-        """When the last call that the store confirmed was made (the clock's time): what a lease's end is counted from."""
+        """When the last call that the store confirmed was made, by the clock: a lease's end is counted from there."""
         self._checked = float("-inf")
         self._released = False
         self._wake = asyncio.Event()

@@ -22,9 +22,13 @@ def table() -> PeerTable:
 
 
 def lease(
-    key: str, value: bytes = b'{"PublicIP":"192.0.2.9"}', lease: int = 7, modified: int = 5
+    key: str,
+    value: bytes = b'{"PublicIP":"192.0.2.9"}',
+    lease: int = 7,
+    modified: int = 5,
+    created: int = 1,
 ) -> Item[Lease]:
-    kv = KeyValue(f"/p/subnets/{key}", value, Revision(1), Revision(modified), 1, LeaseId(lease))
+    kv = KeyValue(f"/p/subnets/{key}", value, Revision(created), Revision(modified), 1, LeaseId(lease))
     decoded = decode_lease(kv)
     return Item(kv, None if isinstance(decoded, Undecodable) else decoded)
 
@@ -89,6 +93,27 @@ def test_what_lies_outside_the_networks_or_over_our_own_is_refused_with_a_reason
     assert peers.refused == {}
 
 
+def test_of_leases_that_share_addresses_the_older_is_the_peer_and_when_it_goes_the_other() -> None:
+    peers = table()
+    young = lease("10.5.9.0-25", created=8, modified=8)
+    old = lease("10.5.9.0-24", created=3)
+    pair = lease("10.5.9.0-24&fd00:0:0:9::-64", created=4)
+    apart = lease("10.5.8.0-24", created=9)
+    peers.apply(changes(young, apart), None)
+    assert {peer.key for peer in peers.peers()} == {"10.5.9.0-25", "10.5.8.0-24"}
+    assert peers.apply(changes(old, pair), None)
+    assert {peer.key for peer in peers.peers()} == {"10.5.9.0-24", "10.5.8.0-24"}
+    assert peers.refused == {
+        "10.5.9.0-25": "it overlaps 10.5.9.0-24, 10.5.9.0-24&fd00:0:0:9::-64, which is older",
+        "10.5.9.0-24&fd00:0:0:9::-64": "it overlaps 10.5.9.0-24, which is older",
+    }
+    peers.apply(changes(deleted=(old,)), None)
+    assert {peer.key for peer in peers.peers()} == {"10.5.9.0-24&fd00:0:0:9::-64", "10.5.8.0-24"}
+    peers.apply(changes(deleted=(pair,)), None)
+    assert {peer.key for peer in peers.peers()} == {"10.5.9.0-25", "10.5.8.0-24"}
+    assert peers.refused == {}
+
+
 def test_a_value_that_stops_making_sense_ends_the_peer() -> None:
     peers = table()
     peers.apply(changes(lease("10.5.9.0-24")), None)
@@ -112,7 +137,7 @@ def test_a_change_that_changes_nothing_is_none() -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["lease", "junk", "unlease", "member", "unmember"]),
+        st.sampled_from(["lease", "wide", "junk", "unlease", "unwide", "member", "unmember"]),
         st.integers(1, 4),
         st.integers(1, 4),
         st.integers(7, 8),
@@ -127,12 +152,15 @@ def test_change_by_change_gives_what_all_at_once_gives(steps: list[tuple[str, in
     leases: dict[str, Item[Lease]] = {}
     members: dict[str, Item[Member]] = {}
     for number, (step, key, name, store_lease) in enumerate(steps):
-        if step in ("lease", "junk"):
+        subnet = f"10.5.{key & ~1}.0-23" if "wide" in step else f"10.5.{key}.0-24"
+        if step in ("lease", "wide", "junk"):
             value = b"junk" if step == "junk" else b'{"PublicIP":"192.0.2.9"}'
-            item = lease(f"10.5.{key}.0-24", value, store_lease, number)
+            before = leases.get(f"/p/subnets/{subnet}")
+            created = before.kv.created if before else number
+            item = lease(subnet, value, store_lease, number, created)
             leases[item.kv.key] = item
             peers.apply(changes(item), None)
-        elif step == "unlease" and (gone := leases.pop(f"/p/subnets/10.5.{key}.0-24", None)):
+        elif step in ("unlease", "unwide") and (gone := leases.pop(f"/p/subnets/{subnet}", None)):
             peers.apply(changes(deleted=(gone,)), None)
         elif step == "member":
             record = member(f"n{name}", f"10.5.{key}.0-24", lease=store_lease, modified=number)
@@ -143,3 +171,4 @@ def test_change_by_change_gives_what_all_at_once_gives(steps: list[tuple[str, in
     whole = table()
     whole.apply(changes(*leases.values()), changes(*members.values()))
     assert {peer.key: peer for peer in peers.peers()} == {peer.key: peer for peer in whole.peers()}
+    assert peers.refused == whole.refused
