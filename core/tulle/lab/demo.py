@@ -26,14 +26,14 @@ VICTIM = "n1"
 FROM, TO = "n1/p1", "n2/p1"
 
 NEXT = """\
-  {tulle} lab up                        the same, and it stays; it prints each pod's address
-  {tulle} lab exec n1/p1 -- ping ADDRESS
-  {tulle} lab exec n1 -- tulle status   what a node knows
-  {tulle} lab down
-  {tulle} lab up --family dual --nodes 5
-and on real machines, with one etcd for all:
-  {tulle} init --network 10.42.0.0/16 --etcd-endpoints http://ETCD:2379
-  {tulled} --etcd-endpoints http://ETCD:2379      as root, on each node"""
+{tulle} lab up                        the same, and it stays; it prints each pod's address
+{tulle} lab exec n1/p1 -- ping ADDRESS
+{tulle} lab exec n1 -- tulle status   what a node knows
+{tulle} lab down
+{tulle} lab up --family dual --nodes 5"""
+NEXT_REAL = """\
+{tulle} init --network 10.42.0.0/16 --etcd-endpoints http://ETCD:2379
+{tulled} --etcd-endpoints http://ETCD:2379      as root, on each node"""
 
 Say = Callable[[str], None]
 
@@ -54,8 +54,13 @@ def run(lab: Lab, title: Say, line: Say) -> None:
         title("Taking everything down:")
         lab.down()
         line("one signal to the lab's first process; the kernel removed the rest with it")
+    programs = {"tulle": called("tulle"), "tulled": called("tulled")}
     title(f"Done in {time.monotonic() - started:.1f} s. Try next:")
-    line(NEXT.format(tulle=called("tulle"), tulled=called("tulled")))
+    for text in NEXT.format(**programs).splitlines():
+        line(text)
+    title("And on real machines, with one etcd for all:")
+    for text in NEXT_REAL.format(**programs).splitlines():
+        line(text)
 
 
 def show_leases(lab: Lab, title: Say, line: Say) -> None:
