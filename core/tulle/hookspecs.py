@@ -85,7 +85,8 @@ def tulle_stores() -> Sequence[StoreSpec]:
 
 @hookspec
 def tulle_subnet_managers() -> Sequence[SubnetManagerSpec]:
-    """Where subnets come from when not from leases in a store (`contracts.subnet.SubnetManager`).
+    """Where subnets come from when not from leases in a store (`contracts.subnet.SubnetManager`): chosen by `--store`,
+    as a store is, and its name must be no store's.
 
     Example: `[SubnetManagerSpec(name="kubernetes", factory="tulle_kubernetes.manager:open_manager")]`
     """

@@ -27,6 +27,7 @@ from tulle.contracts.specs import (
     EngineSpec,
     OptionSpec,
     Spec,
+    StoreChoice,
     StoreSpec,
     SubnetManagerSpec,
     load,
@@ -173,6 +174,26 @@ class Plugins:
     def stores(self) -> list[StoreSpec]:
         return self.specs("tulle_stores", StoreSpec)
 
+    def store_choices(self) -> list[StoreChoice]:
+        """What --store may name: the stores, then the subnet managers. Raises PluginError where one of each has the
+        same name."""
+        owners = {name: info.name for info, spec in self.collect("tulle_stores") for name in _names(spec)}
+        for info, spec in self.collect("tulle_subnet_managers"):
+            for name in _names(spec):
+                if name in owners:
+                    raise PluginError(
+                        f"--store {name}: plugin {owners[name]!r} provides a store of this name, and plugin "
+                        f"{info.name!r} a subnet manager; nobody can tell which is meant: remove one of the two"
+                    )
+        return [*self.stores(), *self.specs("tulle_subnet_managers", SubnetManagerSpec)]
+
+    def store_choice(self, name: str) -> StoreChoice:
+        """The one of that name or alias. Raises PluginError that says what there is and what is broken."""
+        for spec in self.store_choices():
+            if name.lower() in (spec.name, *spec.aliases):
+                return spec
+        return self.find("tulle_stores", StoreSpec, name, "--store")
+
     def engines(self) -> list[EngineSpec]:
         """Best first."""
         return sorted(self.specs("tulle_engines", EngineSpec), key=lambda spec: -spec.rank)
@@ -270,4 +291,4 @@ def _names(spec: Any) -> tuple[str, ...]:
 def _flags(spec: Any) -> tuple[OptionSpec, ...]:
     if isinstance(spec, OptionSpec):
         return (spec,)
-    return spec.options if isinstance(spec, StoreSpec | SubnetManagerSpec) else ()
+    return spec.options if isinstance(spec, StoreChoice) else ()

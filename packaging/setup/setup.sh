@@ -37,6 +37,9 @@ system_packages() {
         missing nft nftables
         missing ip iproute2
         missing dpkg-deb dpkg
+        # Completion scripts are tried in the shells that they are for.
+        missing zsh zsh
+        missing fish fish
     fi
 }
 

@@ -85,6 +85,20 @@ def until(true: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
+def test_a_tulled_that_waits_in_a_full_network_goes_on_when_it_is_widened(lab: Lab) -> None:
+    lab.kill_tulled("n1")
+    lab.run("n1", [*TULLE, "down", "--release", *lab.plan.store_args()])
+    lab.run("n2", [*TULLE, "down", "--release", *lab.plan.store_args()])
+    configure(lab, Network="10.77.0.0/24", SubnetLen=26, SubnetMin="10.77.0.192")  # that one and no other
+    lab.start_tulled("n2")
+    until(lambda: "ready" in lab.logs("n2").rpartition("starting")[2], "n2 takes no subnet")
+    lab.start_tulled("n1")
+    until(lambda: "network-full" in lab.logs("n1"), "n1 does not say that all subnets are taken")
+    configure(lab, Network="10.77.0.0/16", SubnetLen=26)
+    until(lambda: "config-taken-anew" in lab.logs("n1"), "n1 does not see the new config")
+    until(lambda: lab.status("n1")["ready"], "n1 does not go on")
+
+
 def test_tulleds_say_that_their_config_changed_keep_their_pods_talking_and_take_the_new_one_at_a_restart(
     lab: Lab,
 ) -> None:

@@ -21,6 +21,8 @@ FLOOD_PACKETS = 20_000
 FLOOD_RATE = 4_000.0
 """A second. The Python engine carries several times as many on a quiet machine; tests run on busy ones."""
 DEVICE = "tulle0"
+BACK_MS = 1000.0
+"""Without a forwarder, at the most; it takes about 200 on a machine that is not busy."""
 
 
 @pytest.fixture(scope="module", params=["etcd", "sqlite"])
@@ -80,7 +82,7 @@ def test_a_killed_forwarder_is_replaced_and_the_device_stays(
     assert lab.status("n1")["dataplane"]["forwarder_restarts"] == restarts + 1
 
 
-def test_packets_wait_for_the_next_forwarder_in_the_devices_queue(lab: Lab) -> None:
+def test_packets_wait_in_the_devices_queue_less_than_a_second_for_the_next_forwarder(lab: Lab) -> None:
     """What pods send while there is no forwarder is not lost: the device stays, and with it its queue."""
     with lab.flood("n1/p1", "n2/p1", count=4000, rate=1000.0) as flood:
         time.sleep(0.5)
@@ -88,6 +90,7 @@ def test_packets_wait_for_the_next_forwarder_in_the_devices_queue(lab: Lab) -> N
         result = flood.finish()
     # What the dead one had read and not yet sent is gone with it: one batch.
     assert result.lost <= 64, result
+    assert result.longest_gap_ms < BACK_MS, result
     lab.wait_ready()
 
 

@@ -107,3 +107,5 @@ def test_a_demo_in_both_families_with_etcd_ends_well(tmp_path: Path, etcd_here: 
     with demo(tmp_path, "--store", "etcd", "--family", "dual") as (process, _):
         output, _ = process.communicate(timeout=110)
         assert process.returncode == 0, output
+        for family in (4, 6):
+            assert f"30 of 30 pairs answer 3 of 3 (IPv{family})" in output

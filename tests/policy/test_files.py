@@ -12,6 +12,7 @@ LONG_FUNCTION_LINES = 60
 
 SUBJECTS = {
     "tests/core/lease/test_flannel_defects.py": "eleven known defects, in whichever file each would sit",
+    "tests/core/node/test_events.py": "the names of all log lines, in the code and in docs/operators.md",
     "tests/plugins/tulle_etcd/test_witness.py": "another client's view of what we write",
     "tests/plugins/tulle_sqlite/test_processes.py": "several processes on one file",
 }

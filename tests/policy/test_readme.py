@@ -16,6 +16,10 @@ from tulle.cli.main import tulle
 
 BIN = Path(sys.executable).parent
 PLACEHOLDER = "<address of another pod, as lab up printed them>"
+FILLED = {"SUBNET": "10.42.250.0/24", "NODE": "n2", "DESTINATION": "n2", "FILE": "/var/lib/tulle/config.json"}
+"""What stands for the words in capitals when the commands of the table are run on a lab's node n1."""
+MORE = {"tulle init": "--force", "tulle leases release SUBNET": "--yes"}
+"""There is a config already, and nobody can be asked."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,17 @@ def test_every_command_that_is_shown_is_one(readme: str) -> None:
         assert {word for word in used if word.startswith("-")} <= known, line
 
 
+def table(text: str) -> list[str]:
+    """The commands of the table, in its order."""
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `tulle ")]
+    return [command for row in rows for command in re.findall(r"`([^`]+)`", row)]
+
+
+def test_the_table_has_every_word_of_tulle(readme: str) -> None:
+    words = {line.split()[1] for line in table(readme)}
+    assert words == set(tulle.list_commands(click.Context(tulle)))
+
+
 def test_every_make_target_that_is_shown_is_one(readme: str, checkout: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (checkout / "Makefile").read_text(), re.MULTILINE))
     shown = set(re.findall(r"`?make ([a-z]+)", readme))
@@ -77,6 +92,9 @@ def test_the_commands_of_the_lab_run_as_they_stand(readme: str) -> None:
     def run(line: str) -> str:
         words = line.split(" ")
         line = " ".join([*words[:3], "--name", name, *words[3:]])  # not the lab of whoever works here
+        return shell(line)
+
+    def shell(line: str) -> str:
         done = subprocess.run(
             line, shell=True, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
@@ -90,5 +108,12 @@ def test_the_commands_of_the_lab_run_as_they_stand(readme: str) -> None:
             assert printed.strip(), line
             if "ping" in line:
                 assert " 0% packet loss" in printed
+        on_node = "tulle lab exec --name readme n1 --"
+        shell(f"{on_node} sh -c 'tulle config show > {FILLED['FILE']}'")
+        for line in table(readme):
+            if not line.startswith("tulle lab "):
+                known = {**FILLED, "NODE": "n9"} if "reserve" in line else FILLED  # for one that is to come
+                filled = " ".join(known.get(word, word) for word in line.split())
+                assert shell(f"{on_node} {filled} {MORE.get(line, '')}").strip(), line
     finally:
         run(lines[-1])

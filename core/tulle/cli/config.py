@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import IO
 
 import click
@@ -11,6 +12,7 @@ from tulle.cli.init import Written, write_config
 from tulle.cli.output import as_data, output_option
 from tulle.cli.store import StoreAccess, store_options
 from tulle.cli.words import Words
+from tulle.config.errors import ConfigError
 from tulle.config.network import render_network_config
 from tulle.node.network import Network, check_network
 from tulle.plugins import load_plugins
@@ -22,10 +24,18 @@ def config() -> None:
 
 
 @config.command()
+@output_option
 @store_options
-def show(access: StoreAccess) -> None:
+def show(access: StoreAccess, output: str) -> None:
     """Print the network config as it stands in the store (it is JSON)."""
-    click.echo(stored(access).rstrip())
+    text = stored(access)
+    if output == "text":
+        click.echo(text.rstrip())
+        return
+    try:
+        as_data(json.loads(text), output)
+    except ValueError:
+        raise click.ClickException("it is not JSON: `tulle config check` says what is wrong") from None
 
 
 @config.command("set")
@@ -52,7 +62,12 @@ def set_(access: StoreAccess, file: IO[bytes], output: str) -> None:
 @store_options
 def check(access: StoreAccess, file: IO[bytes] | None, output: str) -> None:
     """Check the JSON in FILE, or what is in the store, as tulled would; exit status 2 where it is wrong."""
-    checked = check_network(file.read() if file else stored(access), load_plugins())
+    try:
+        checked = check_network(file.read() if file else stored(access), load_plugins())
+    except ConfigError as error:
+        if as_data({"ok": False, "problems": error.problems}, output):
+            sys.exit(2)
+        raise
     networks = [str(one) for one in checked.config.networks]
     if as_data({"ok": True, "warnings": checked.warnings, "networks": networks}, output):
         return

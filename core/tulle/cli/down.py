@@ -97,6 +97,8 @@ def _release(access: StoreAccess, record: Record | None) -> str:
     from tulle.node.identity import id_file, node_id
 
     node = record.node if record is not None and not access.node_given else access.config.node_name
+    if elsewhere := access.elsewhere():
+        return f"lease of {node}: not released, since no tulled runs here that could: {elsewhere}"
     state_dir = Path(record.state_dir) if record is not None else access.config.state_dir
     advice = f"`tulle leases` shows what there is, `tulle leases release {node}` takes it from any node"
     proof = id_file(state_dir)

@@ -15,7 +15,7 @@ import msgspec
 from tulle.config.core_options import SINGLE_MACHINE
 from tulle.config.daemon import DaemonConfig
 from tulle.config.groups import all_options
-from tulle.contracts.specs import StoreSpec, load
+from tulle.contracts.specs import StoreChoice, StoreSpec, load
 from tulle.contracts.store import Store, StoreError
 from tulle.node.client import ApiError, Client, NotRunning
 from tulle.node.rundir import RunDir
@@ -32,6 +32,10 @@ FORBIDDEN = 403
 
 class NoStore(StoreError):
     """There is nothing yet where the store would be. The text says what to do."""
+
+
+class KeptElsewhere(StoreError):
+    """A subnet manager has taken the store's place. The text says where to look instead."""
 
 
 class StoreAccess(msgspec.Struct, frozen=True):
@@ -54,7 +58,7 @@ class StoreAccess(msgspec.Struct, frozen=True):
 
     def run(self, work: Callable[[Store], Awaitable[T]], *, makes: bool = False) -> T:
         """Open the store, do the work, close it. Only with `makes` a store comes into being that is not there. Raises
-        NoStore, PluginError, and what the work raises."""
+        NoStore, KeptElsewhere, PluginError, and what the work raises."""
 
         async def whole() -> T:
             missing = "" if makes else self._missing()
@@ -74,6 +78,8 @@ class StoreAccess(msgspec.Struct, frozen=True):
         is there and does not answer is the work's own affair."""
 
         async def whole() -> T:
+            if elsewhere := self.elsewhere():
+                return await work(None, elsewhere)
             missing = self._missing()
             if missing:
                 return await work(None, f"{missing}; `tulle init` makes one")
@@ -88,8 +94,22 @@ class StoreAccess(msgspec.Struct, frozen=True):
 
         return asyncio.run(whole())
 
+    def elsewhere(self) -> str:
+        """Why there is no store to speak to; "" where there is one, or should be. Raises PluginError."""
+        spec = self.plugins.store_choice(self.config.store)
+        if isinstance(spec, StoreSpec):
+            return ""
+        return (
+            f"subnets and network config are kept by the subnet manager {self.place} and not in a store that this "
+            "command can read or write: look there, by its own tools. `tulle status` shows what this node has, and "
+            "`tulle down --release`, while tulled runs, gives it back"
+        )
+
     def _spec(self) -> StoreSpec:
-        return self.plugins.find("tulle_stores", StoreSpec, self.config.store, "--store")
+        spec = self.plugins.store_choice(self.config.store)
+        if not isinstance(spec, StoreSpec):
+            raise KeptElsewhere(self.elsewhere())
+        return spec
 
     def _missing(self) -> str:
         """That there is no store yet; "" where there is one, or nobody can say."""
@@ -121,7 +141,12 @@ def node_options(command: F) -> F:
 
 def _with_flags(command: F, core_names: Collection[str]) -> F:
     plugins = load_plugins()
-    of_stores = {one.name for spec in plugins.stores() for one in spec.options}
+    of_stores = {
+        option.name
+        for hook in ("tulle_stores", "tulle_subnet_managers")
+        for spec in plugins.specs(hook, StoreChoice)
+        for option in spec.options
+    }
     known = [
         one for one in all_options(plugins.option_groups()) if one.name in of_stores or one.name in core_names
     ]
@@ -174,7 +199,7 @@ def _given(settings: Settings, plugins: Plugins, *kinds: str) -> str:
     """Where the store, or a setting of it, is from, if from one of these kinds of sources: "--sqlite-file",
     "TULLED_STORE", "/etc/tulle/tulled.toml". "" where it is not."""
     assert settings.config is not None
-    of_it = (one for spec in plugins.stores() if spec.name == settings.config.store for one in spec.options)
+    of_it = plugins.store_choice(settings.config.store).options
     for name in ("store", *(one.name for one in of_it)):
         kind, _, where = settings.parsed.sources[name].partition(" ")
         if kind in kinds:

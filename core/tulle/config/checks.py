@@ -14,7 +14,7 @@ from tulle.config.errors import ConfigProblem, nearest, shown
 from tulle.config.flags import Parsed
 from tulle.config.govalues import compile_regexp
 from tulle.config.inactive import KUBE_SUBNET_MGR
-from tulle.contracts.specs import StoreSpec
+from tulle.contracts.specs import StoreChoice, StoreSpec
 from tulle.net.prefix import Address, Family
 
 RENEW_MARGIN_S = (60.0, 1439 * 60.0)
@@ -54,8 +54,8 @@ class Checks:
         key = {"environment": where, "file": f"{where or kind}: {name}"}.get(kind, f"--{name}")
         self.problems.append(ConfigProblem(key, None if value is None else shown(value), expected, wrong))
 
-    def store(self, specs: Sequence[StoreSpec]) -> tuple[StoreSpec | None, bool]:
-        """The store, and whether nothing chose it."""
+    def store(self, specs: Sequence[StoreChoice]) -> tuple[StoreChoice | None, bool]:
+        """The store, or the subnet manager in its place, and whether nothing chose it."""
         asked = self._values["store"]
         if asked:
             for spec in specs:
@@ -68,10 +68,11 @@ class Checks:
             self._problem("store", asked, wrong, expected)
             return None, False
         for spec in specs:
-            if self._parsed.given.intersection(spec.chosen_by):
+            given = self._parsed.given.intersection(spec.chosen_by)
+            if any(self._values[name] is not False for name in given):
                 return spec, False
         for spec in specs:
-            if spec.embedded:
+            if isinstance(spec, StoreSpec) and spec.embedded:
                 return spec, True
         expected = f"the name of a store: {', '.join(spec.name for spec in specs) or 'install one first'}"
         self._problem("store", None, "is missing, and no store is the embedded one", expected)

@@ -14,7 +14,7 @@ from tulle.config.core_options import CORE_OPTIONS as CORE_OPTIONS
 from tulle.config.errors import HIDDEN, ConfigError
 from tulle.config.flags import Parsed
 from tulle.config.groups import all_options, option_groups
-from tulle.contracts.specs import OptionSpec, StoreSpec
+from tulle.contracts.specs import OptionSpec, StoreChoice
 from tulle.net.prefix import Address, Family
 
 _AS_TEXT = {"subnet_file", "state_dir", "run_dir", "healthz_ip"}
@@ -27,6 +27,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     """Of all keys in the store: "/coreos.com/network", with a slash before it and none behind."""
     store: str
+    """Its name, or that of the subnet manager in its place."""
     store_settings: dict[str, Any]
     """The values of the store's own options, by name."""
     store_default: bool
@@ -85,7 +86,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def daemon_options(
-    store_specs: Sequence[StoreSpec], others: Sequence[OptionSpec] = ()
+    store_specs: Sequence[StoreChoice], others: Sequence[OptionSpec] = ()
 ) -> tuple[OptionSpec, ...]:
     """Core's options, the stores', those of other plugins and the inactive ones, each name once. Raises ValueError
     where two that differ have one name."""
@@ -95,7 +96,7 @@ def daemon_options(
 
 def daemon_config(
     parsed: Parsed,
-    store_specs: Sequence[StoreSpec],
+    store_specs: Sequence[StoreChoice],
     *,
     hostname: str,
     engines: Collection[str] | None = None,

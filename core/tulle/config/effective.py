@@ -12,7 +12,7 @@ from tulle.config.daemon import DaemonConfig
 from tulle.config.errors import HIDDEN
 from tulle.config.flags import Parsed
 from tulle.config.groups import CORE, Group
-from tulle.contracts.specs import OptionSpec, StoreSpec
+from tulle.contracts.specs import OptionSpec, StoreChoice
 
 _SHOWN_WIDTH = 60
 """A longer value pushes only its own line's source to the right."""
@@ -33,7 +33,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def effective(
-    groups: Sequence[Group], parsed: Parsed, config: DaemonConfig, stores: Sequence[StoreSpec]
+    groups: Sequence[Group], parsed: Parsed, config: DaemonConfig, stores: Sequence[StoreChoice]
 ) -> tuple[Setting, ...]:
     """Every option, in the order of the groups. `config` is what came of `parsed`."""
     values = with_directories(parsed)
@@ -49,7 +49,7 @@ def effective(
     return tuple(found)
 
 
-def _source(name: str, parsed: Parsed, config: DaemonConfig, stores: Sequence[StoreSpec]) -> str:
+def _source(name: str, parsed: Parsed, config: DaemonConfig, stores: Sequence[StoreChoice]) -> str:
     source = parsed.sources[name]
     if source == "default" and name == "node-name":
         return "host name"

@@ -25,13 +25,13 @@ class ConfigProblem(msgspec.Struct, frozen=True):
     value: str | None
     """What is there, as text (`shown`); None where nothing is, or where it adds nothing."""
     expected: str
-    """What would be right, to be read after "give": "an IPv4 network such as 10.5.0.0/16"."""
+    """What would be right, to be read after "give": "an IPv4 network such as 10.5.0.0/16". "" where `wrong` says it."""
     wrong: str
     """What is wrong, to be read after the value: "is not an IPv4 network"."""
 
     def __str__(self) -> str:
         subject = self.wrong if self.value is None else f"{self.value} {self.wrong}"
-        return f"{self.key}: {subject}; give {self.expected}"
+        return f"{self.key}: {subject}; give {self.expected}" if self.expected else f"{self.key}: {subject}"
 
 
 class ConfigError(Exception):

@@ -67,13 +67,11 @@ def _convert(
 
 
 def _made(type: type[Options], values: dict[str, Any], where: str) -> Options:
-    """The type's own checks, over all values together."""
+    """The type's own checks, over all values together; their text says what would be right."""
     try:
         return type(**values)
     except (ValueError, TypeError) as error:
-        raise ConfigError(
-            [ConfigProblem(where, None, "values that go together", str(error))], where
-        ) from None
+        raise ConfigError([ConfigProblem(where, None, "", str(error))], where) from None
 
 
 def _is_secret(annotation: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -17,6 +17,9 @@ from tulle.contracts.encapsulation import EncapsulationRef
 from tulle.net.prefix import Address as Address
 from tulle.net.prefix import Family as Family
 from tulle.net.prefix import Prefix
+
+if TYPE_CHECKING:
+    from tulle.contracts.kernel import Kernel
 
 JsonObject = Mapping[str, Any]
 
@@ -40,6 +43,8 @@ class Peer(msgspec.Struct, frozen=True):
     """Its BackendV6Data."""
     revision: int = 0
     """Changes when the lease changes."""
+    data_text: str | None = None
+    """Its BackendData where that is text and no object, as flannel's extension has it; `data` is then empty."""
 
 
 class Advertisement(msgspec.Struct, frozen=True):
@@ -49,6 +54,8 @@ class Advertisement(msgspec.Struct, frozen=True):
     """BackendType; "" leaves it out, as flannel's udp and alloc do."""
     data: JsonObject = {}
     data_v6: JsonObject = {}
+    data_text: str | None = None
+    """BackendData as text in place of `data`, as flannel's extension has it."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -86,6 +93,8 @@ class Underlay(msgspec.Struct, frozen=True):
     public: Mapping[Family, Address]
     """What other nodes are told (--public-ip, --public-ipv6; else `addresses`)."""
     chosen_because: str
+    connected: tuple[Prefix, ...] = ()
+    """What is reached on that link without a gateway, by the link's addresses; sorted."""
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -163,9 +172,18 @@ class BackendContext(Protocol):
     """Our own pod subnets; empty until there is a lease (in `advertise`)."""
     state_dir: Path
     dataplane: DataPlane
+    """For packets that a forwarder carries; from `start` on."""
+    kernel: Kernel
+    """For packets that the kernel forwards alone: a backend that never calls `dataplane` has no forwarder."""
+    recalled: Advertisement | None
+    """What our lease said when this tulled started; None where there was none, or nobody can say."""
 
     async def publish(self, advertisement: Advertisement) -> None:
         """Change what our lease tells the others, at any time (a new key, a new MAC)."""
+        ...
+
+    def again(self) -> None:
+        """Have `reconcile` called soon with the same peers: something that it reports has changed."""
         ...
 
 
@@ -204,7 +222,9 @@ class Backend(Protocol):
         """For `tulle status`: JSON-ready, no secrets."""
         ...
 
-    def owned(self) -> Owned: ...
+    def owned(self) -> Owned:
+        """What it has in the kernel now, the data plane's device included; nothing before `start`."""
+        ...
 
     async def stop(self, remove: bool) -> None:
         """False: tulled ends, packets go on. True: `tulle down`, take away all that is ours."""

@@ -36,7 +36,10 @@ class Component(Protocol):
     """The factory of the spec is called as `factory(settings: Mapping) -> Component`, with the plugin's settings
     from "Tulle" in the network config, already checked."""
 
-    async def start(self, ctx: ComponentContext) -> None: ...
+    async def start(self, ctx: ComponentContext) -> None:
+        """Once, when the node has its subnet and the backend runs. What it raises is reported, and neither packets nor
+        other components wait for it."""
+        ...
 
     async def reconcile(self, snapshot: Snapshot) -> Report:
         """Make what is there be what the snapshot wants. Idempotent."""
@@ -46,7 +49,9 @@ class Component(Protocol):
         """Why it is not ready; empty when it is."""
         ...
 
-    def status(self) -> JsonObject: ...
+    def status(self) -> JsonObject:
+        """For `tulle status`: JSON-ready, no secrets. Answered at once from what is known."""
+        ...
 
     async def stop(self, remove: bool) -> None:
         """False leaves kernel state for the next start, True is `tulle down`."""

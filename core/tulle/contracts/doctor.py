@@ -55,6 +55,8 @@ class DoctorContext(msgspec.Struct, frozen=True, kw_only=True):
     """Name, place and reason for people."""
     store_error: str = ""
     """Why it does not answer; "" where it does."""
+    kept_elsewhere: bool = False
+    """A plugin's subnet manager has the store's place: there is nothing to look into, as `store_error` says."""
     prefix: str = ""
     """Of all keys in the store, without a slash at the end."""
     records: Mapping[str, KeyValue] = {}

@@ -71,7 +71,9 @@ class Encapsulation(Protocol):
         """A peer is new or has changed. `paths`: its endpoints, best first. Sessions in being go on."""
         ...
 
-    def remove_peer(self, peer: PeerId, now: float) -> None: ...
+    def remove_peer(self, peer: PeerId, now: float) -> None:
+        """It is gone: forget its sessions and timers. Nothing happens where it is not known."""
+        ...
 
     def seal(self, peer: PeerId, packets: Sequence[Buffer], now: float) -> Sequence[Outgoing]:
         """Inner packets for one peer into datagrams. The buffers are the engine's and are used again after
@@ -97,7 +99,10 @@ class Encapsulation(Protocol):
         nothing is sealed any more: two that seal in one session would use a counter twice."""
         ...
 
-    def import_state(self, state: bytes) -> None: ...
+    def import_state(self, state: bytes) -> None:
+        """What another's `export_state` gave, after `configure` and all `set_peer`s and before the first
+        packet. Sessions of unknown peers are left out. ValueError where it cannot be read: new sessions begin then."""
+        ...
 
     def counters(self) -> Mapping[str, int]:
         """Totals since the start, by stable kebab-case names; drops are named "drop-<reason>"."""

@@ -75,7 +75,9 @@ class Engine(Protocol):
         """Insert or replace by `peer.key`. Raises ValueError on settings that the encapsulation refuses."""
         ...
 
-    def remove_peer(self, key: str) -> None: ...
+    def remove_peer(self, key: str) -> None:
+        """From here on nothing is sent to it or taken from it. Nothing happens where it is not known."""
+        ...
 
     def run(self, control: Control) -> None:
         """Move packets until `control.stopping`. Nothing from the network ends this."""
@@ -98,7 +100,9 @@ class Engine(Protocol):
         """The encapsulation's sessions, for a hand-over."""
         ...
 
-    def import_state(self, state: bytes) -> None: ...
+    def import_state(self, state: bytes) -> None:
+        """Hand it to the encapsulation. Comes after the peers and before the descriptors."""
+        ...
 
 
 MakeEncapsulation = Callable[[Paths], Encapsulation]

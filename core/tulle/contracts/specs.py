@@ -26,9 +26,13 @@ class BackendSpec(Spec, frozen=True, kw_only=True):
 
     options: type[msgspec.Struct] | None = None
     """The type of the options beside "Type"; field names (or their `rename`) are matched without case.
-    A `__post_init__` that raises ValueError checks values."""
+    Annotations (`Literal`, `msgspec.Meta(ge=1)`) check single values, and all that are wrong are told at once. A
+    `__post_init__` that raises ValueError checks what they cannot: "Port: 5 is ...; give ..."."""
     requires: tuple[str, ...] = ()
     """Names of encapsulations that must be there."""
+    owns_the_way: bool = True
+    """An unreachable route of worse metric covers the cluster networks, so that no packet leaves in clear when a device
+    or a route is lost. False: somebody else carries the packets (alloc, extension, a cloud's routes)."""
 
 
 class EncapsulationSpec(Spec, frozen=True, kw_only=True):
@@ -45,7 +49,8 @@ class EngineSpec(Spec, frozen=True, kw_only=True):
 
 
 class OptionSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A flag of tulled (and, for a store's options, of the tulle commands that speak to the store)."""
+    """A flag of tulled (and, for the options of a store or a subnet manager, of the tulle commands that
+    speak to the store)."""
 
     name: str
     """Without dashes: "etcd-endpoints"."""
@@ -63,13 +68,19 @@ class OptionSpec(msgspec.Struct, frozen=True, kw_only=True):
     be without effect. A plugin's option of the same name takes an inactive one's place."""
 
 
-class StoreSpec(Spec, frozen=True, kw_only=True):
-    """`factory(settings: Mapping[str, Any]) -> contracts.store.Store`; the settings are the values of `options` by
-    name. Raises ValueError with a message for people where they are wrong."""
+class StoreChoice(Spec, frozen=True, kw_only=True):
+    """What `--store` may name: a store or a subnet manager. Names are unique over both kinds."""
 
     options: tuple[OptionSpec, ...] = ()
     chosen_by: tuple[str, ...] = ()
-    """Names of options whose presence chooses this store when --store is not given."""
+    """Names of options whose presence (a bool: being true) chooses this one when --store is not given. Stores are asked
+    before subnet managers."""
+
+
+class StoreSpec(StoreChoice, frozen=True, kw_only=True):
+    """`factory(settings: Mapping[str, Any]) -> contracts.store.Store`; the settings are the values of `options` by
+    name. Raises ValueError with a message for people where they are wrong."""
+
     check: str = ""
     """"module:attribute" of a function that takes the same settings, raises the same ValueError, and touches neither
     the store nor the network: for `tulled --check`."""
@@ -81,10 +92,10 @@ class StoreSpec(Spec, frozen=True, kw_only=True):
     """The one that is taken where nothing chooses: it needs no server."""
 
 
-class SubnetManagerSpec(Spec, frozen=True, kw_only=True):
-    """`factory(settings) -> contracts.subnet.SubnetManager`."""
-
-    options: tuple[OptionSpec, ...] = ()
+class SubnetManagerSpec(StoreChoice, frozen=True, kw_only=True):
+    """`factory(settings: Mapping[str, Any]) -> contracts.subnet.SubnetManager`; settings as a store's. It is called
+    before tulled's event loop runs, and reaches nothing yet. Raises ValueError with a message for people where they are
+    wrong."""
 
 
 class ComponentSpec(Spec, frozen=True, kw_only=True):

@@ -41,6 +41,10 @@ class Records(msgspec.Struct, frozen=True):
 
 
 async def check(ctx: DoctorContext) -> list[Finding]:
+    if ctx.kept_elsewhere:
+        return [
+            Finding(severity="skipped", subject="leases", what="a plugin's subnet manager keeps the subnets")
+        ]
     if ctx.store_error or ctx.store is None:
         return [Finding(severity="skipped", subject="leases", what="the store does not answer")]
     own_id = (reading.text(ctx.state_dir / "id") or "").strip()

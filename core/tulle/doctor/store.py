@@ -18,6 +18,8 @@ SLOW_S = 1.0
 
 
 async def check(ctx: DoctorContext) -> list[Finding]:
+    if ctx.kept_elsewhere:
+        return [judge_manager(ctx)]
     if ctx.store is None or ctx.store_error:
         return [unreachable(ctx)]
     began = time.monotonic()
@@ -32,6 +34,24 @@ async def check(ctx: DoctorContext) -> list[Finding]:
     except StoreError as error:
         found.append(unwritable(ctx, error, time.monotonic() - began))
     return found + judge_config(ctx)
+
+
+def judge_manager(ctx: DoctorContext) -> Finding:
+    """What tulled says of a plugin's subnet manager: nobody else can ask it. Pure."""
+    subject = ctx.store_at or "subnet manager"
+    if ctx.status is None:
+        what = "is a subnet manager, which the tulled here would ask; none answers"
+        return Finding(severity="skipped", subject=subject, what=what)
+    store = ctx.status["store"]
+    if store["state"] != "away":
+        return Finding(severity="ok", subject=subject, what=f"{store['state']}, as tulled says")
+    return Finding(
+        severity="error",
+        subject=subject,
+        what=f"does not answer tulled: {store['last_error']}",
+        why="packets go on, but this node hears of no change, and may lose its subnet in the end",
+        mend="tulle status  # again, after a look at what the subnet manager stands on",
+    )
 
 
 async def write_probe(store: Store, key: str) -> None:

@@ -14,6 +14,7 @@ from tulle.config.daemon import DaemonConfig
 from tulle.config.errors import ConfigError
 from tulle.contracts.backend import Family, JsonObject, Peer
 from tulle.contracts.doctor import DoctorContext
+from tulle.contracts.specs import SubnetManagerSpec
 from tulle.contracts.store import KeyValue, Store, StoreError
 from tulle.kernel.underlay import Surroundings
 from tulle.lease.codec import decode_lease, decode_member
@@ -54,6 +55,7 @@ async def survey(
         store=store,
         store_at=store_at,
         store_error=store_error,
+        kept_elsewhere=_kept_elsewhere(config, plugins),
         prefix=config.prefix,
         records=records,
     )
@@ -62,6 +64,14 @@ async def survey(
     if status is not None:
         return told(base, status)
     return await _put_together(base, network, record)
+
+
+def _kept_elsewhere(config: DaemonConfig, plugins: Plugins) -> bool:
+    """False where no plugin is known by that name: then opening the store has said so."""
+    try:
+        return isinstance(plugins.store_choice(config.store), SubnetManagerSpec)
+    except PluginError:
+        return False
 
 
 def ask_tulled(config: DaemonConfig) -> tuple[dict[str, Any] | None, str]:

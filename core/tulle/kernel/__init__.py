@@ -1,8 +1,13 @@
 """Desired kernel state: what is wanted is compared with what is there, and the difference is changed.
 
-state     pure: wanted and seen links, addresses, routes; the difference between them
-messages  our structs as rtnetlink messages and back
+state     pure: wanted and seen links, addresses, routes, neighbours, FDB; the difference between them
+actions   pure: each change that can be part of the difference, and its line for people
+saying    pure: what was done and what the kernel refused, for people
+messages  links and addresses as rtnetlink messages and back
+rtwire    pure: the same for what comes by the thousand: routes, neighbours, FDB entries
+rtsocket  sends those in batches and reads dumps of them
 netlink   reads what is there, applies the difference
+ethtool   checksum offload of a link
 monitor   wakes when somebody changed links, addresses or routes
 tun       TUN descriptors
 udp       the UDP sockets that the forwarder is given
@@ -10,6 +15,7 @@ holders   who holds a port or a TUN, for messages
 sysctl    forwarding, and putting it back
 underlay  pure: which interface leads to the other nodes
 
-What is ours is marked (routes by protocol number, links by alias); nothing else is ever removed.
+What is ours is marked (routes by protocol number, links by alias) or lies on a VXLAN device of ours; nothing else is
+ever removed. What can be wanted is in `tulle.contracts.kernel`.
 Importing `netlink` costs about 150 ms (pyroute2); the other modules are light.
 """

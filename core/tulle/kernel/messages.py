@@ -1,4 +1,5 @@
-"""Our structs as rtnetlink messages and back (rtnetlink(7)). Pure; pyroute2 does the encoding.
+"""Our structs as rtnetlink messages and back (rtnetlink(7)). Pure; pyroute2 does the encoding. What comes by the
+thousand is in `rtwire`.
 
 Reading is strict (NETLINK_GET_STRICT_CHK, Linux >= 4.20): the kernel itself leaves out what is not asked for, so
 another program's 100,000 routes cost nothing here.
@@ -8,51 +9,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_interface, ip_network
-from socket import AF_INET, AF_INET6
+from socket import AF_INET6
 from typing import Any
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, nlmsg
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
     RTM_DELLINK,
-    RTM_DELROUTE,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
-    RTM_NEWROUTE,
 )
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from tulle.kernel.state import (
-    RTPROT_TULLE,
-    Action,
+from tulle.kernel.actions import (
     AddAddress,
-    AddRoute,
-    Interface,
+    DeleteLink,
+    LinkAction,
+    MakeLink,
     RemoveAddress,
-    RemoveRoute,
-    SeenLink,
     SetLink,
-    WantedRoute,
-    Way,
+    SetVxlan,
 )
+from tulle.kernel.rtwire import KINDS, NUMBERS, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTNH_F_ONLINK, RTPROT_TULLE
+from tulle.kernel.state import Interface, SeenLink, VxlanFacts, WantedRoute, WantedVxlan, Way
 from tulle.net.prefix import Address, Family, Prefix
 
 # linux/rtnetlink.h, linux/if.h, linux/if_addr.h
-RT_TABLE_MAIN = 254
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
-RTNH_F_ONLINK = 4
 RTM_F_FIB_MATCH = 0x2000
 IFF_UP = 0x1
 IFA_F_NODAD = 0x02
-
-KINDS = {1: "unicast", 2: "local", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
-"""RTN_* by number (linux/rtnetlink.h)."""
-KIND_NUMBERS = {word: number for number, word in KINDS.items()}
 
 PROTOCOLS = {
     2: "kernel",
@@ -75,7 +65,6 @@ CREATE = CHANGE | NLM_F_CREATE | NLM_F_EXCL
 Request = tuple[nlmsg, int, int]
 """Message, message type, flags."""
 
-NUMBERS: dict[Family, int] = {4: AF_INET, 6: AF_INET6}
 FAMILIES: tuple[Family, Family] = (4, 6)
 
 
@@ -97,6 +86,12 @@ def get_links() -> Request:
     return _message(ifinfmsg, {}), RTM_GETLINK, DUMP
 
 
+def get_vxlan_links() -> Request:
+    """The kernel leaves out links of other kinds."""
+    info = {"attrs": [("IFLA_INFO_KIND", "vxlan")]}
+    return _message(ifinfmsg, {}, IFLA_LINKINFO=info), RTM_GETLINK, DUMP
+
+
 def delete_link(index: int) -> Request:
     return _message(ifinfmsg, {"index": index}), RTM_DELLINK, CHANGE
 
@@ -104,12 +99,6 @@ def delete_link(index: int) -> Request:
 def get_addresses(family: Family, index: int = 0) -> Request:
     """Of one link, or of all."""
     return _message(ifaddrmsg, {"family": NUMBERS[family], "index": index}), RTM_GETADDR, DUMP
-
-
-def get_our_routes(family: Family) -> Request:
-    """Those of the main table with our protocol."""
-    fields = {"family": NUMBERS[family], "table": RT_TABLE_MAIN, "proto": RTPROT_TULLE}
-    return _message(rtmsg, fields), RTM_GETROUTE, DUMP
 
 
 def get_routes(family: Family) -> Request:
@@ -124,19 +113,62 @@ def look_up(address: Address, *, route: bool) -> Request:
     return _message(rtmsg, fields, RTA_DST=str(address)), RTM_GETROUTE, GET
 
 
-def action_request(action: Action) -> Request:
+def action_request(action: LinkAction) -> Request:
     """The message that carries out an action."""
     match action:
+        case MakeLink():
+            return _make_link(action), RTM_NEWLINK, CREATE
+        case DeleteLink():
+            return delete_link(action.index)
+        case SetVxlan():
+            fields = _vxlan_fields(action.vxlan, action.lower)
+            return (
+                _message(ifinfmsg, {"index": action.index}, IFLA_LINKINFO=_vxlan(fields)),
+                RTM_NEWLINK,
+                CHANGE,
+            )
         case SetLink():
             return _set_link(action), RTM_NEWLINK, CHANGE
         case AddAddress():
             return _address(action.address.address, action.index, IFA_F_NODAD), RTM_NEWADDR, CREATE
         case RemoveAddress():
             return _address(action.address.address, action.index, None), RTM_DELADDR, CHANGE
-        case AddRoute():
-            return _route(action.route, action.index, removal=False), RTM_NEWROUTE, CREATE
-        case RemoveRoute():
-            return _route(action.route, 0, removal=True), RTM_DELROUTE, CHANGE
+
+
+def _make_link(action: MakeLink) -> Any:
+    """With the outer checksum: facts of the kernel's default, said so that it holds for IPv4 and IPv6 alike."""
+    one = action.vxlan
+    fields = {
+        "IFLA_VXLAN_ID": one.vni,
+        "IFLA_VXLAN_PORT": one.port,
+        **_vxlan_fields(one, action.lower),
+        "IFLA_VXLAN_UDP_CSUM": 1,
+    }
+    if one.gbp:
+        fields["IFLA_VXLAN_GBP"] = True
+    return _message(
+        ifinfmsg,
+        {},
+        IFLA_IFNAME=action.link.name,
+        IFLA_ADDRESS=one.mac,
+        IFLA_MTU=action.link.mtu,
+        IFLA_LINKINFO=_vxlan(fields),
+    )
+
+
+def _vxlan_fields(one: WantedVxlan, lower: int) -> dict[str, object]:
+    """What can be changed too."""
+    local = "IFLA_VXLAN_LOCAL" if one.local.version == 4 else "IFLA_VXLAN_LOCAL6"
+    return {
+        "IFLA_VXLAN_LINK": lower,
+        local: str(one.local),
+        "IFLA_VXLAN_LEARNING": int(one.learning),
+        "IFLA_VXLAN_TTL": one.ttl,
+    }
+
+
+def _vxlan(fields: dict[str, object]) -> dict[str, object]:
+    return {"attrs": [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": list(fields.items())})]}
 
 
 def _set_link(action: SetLink) -> Any:
@@ -146,6 +178,8 @@ def _set_link(action: SetLink) -> Any:
             return _message(ifinfmsg, {**fields, "flags": IFF_UP if action.value else 0, "change": IFF_UP})
         case "alias":
             return _message(ifinfmsg, fields, IFLA_IFALIAS=action.value)
+        case "mac":
+            return _message(ifinfmsg, fields, IFLA_ADDRESS=action.value)
         case "mtu":
             return _message(ifinfmsg, fields, IFLA_MTU=action.value)
         case _:
@@ -164,29 +198,6 @@ def _address(interface: Interface, index: int, flags: int | None) -> Any:
     return _message(ifaddrmsg, fields, IFA_LOCAL=text, IFA_ADDRESS=text, IFA_FLAGS=flags)
 
 
-def _route(route: WantedRoute, index: int, *, removal: bool) -> Any:
-    """A removal names protocol and type, so that the kernel takes nothing but that route (ip-route(8))."""
-    scope = RT_SCOPE_LINK if route.link is not None and route.gateway is None else RT_SCOPE_UNIVERSE
-    fields = {
-        "family": NUMBERS[route.destination.version],
-        "dst_len": route.destination.prefixlen,
-        "table": RT_TABLE_MAIN,
-        "proto": RTPROT_TULLE,
-        "type": KIND_NUMBERS.get(route.kind, 0),
-        "scope": RT_SCOPE_NOWHERE if removal else scope,
-        "flags": RTNH_F_ONLINK if route.onlink and not removal else 0,
-    }
-    return _message(
-        rtmsg,
-        fields,
-        RTA_DST=str(route.destination.network_address),
-        RTA_PRIORITY=route.metric,
-        RTA_OIF=index or None,
-        RTA_GATEWAY=str(route.gateway) if route.gateway is not None else None,
-        RTA_PREFSRC=str(route.source) if route.source is not None and not removal else None,
-    )
-
-
 def seen_link(message: Any) -> SeenLink:
     return SeenLink(
         name=message.get_attr("IFLA_IFNAME"),
@@ -195,6 +206,28 @@ def seen_link(message: Any) -> SeenLink:
         txqueuelen=message.get_attr("IFLA_TXQLEN"),
         up=bool(message["flags"] & IFF_UP),
         alias=message.get_attr("IFLA_IFALIAS") or "",
+        mac=message.get_attr("IFLA_ADDRESS") or "",
+        vxlan=_seen_vxlan(message),
+    )
+
+
+def _seen_vxlan(message: Any) -> VxlanFacts | None:
+    info = message.get_attr("IFLA_LINKINFO")
+    if info is None or info.get_attr("IFLA_INFO_KIND") != "vxlan":
+        return None
+    data = info.get_attr("IFLA_INFO_DATA")
+    if data is None:
+        return None
+    local = data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6")
+    return VxlanFacts(
+        vni=data.get_attr("IFLA_VXLAN_ID") or 0,
+        port=data.get_attr("IFLA_VXLAN_PORT") or 0,
+        index=data.get_attr("IFLA_VXLAN_LINK") or 0,
+        local=ip_address(local) if local else None,
+        gbp=bool(data.get_attr("IFLA_VXLAN_GBP")),
+        learning=bool(data.get_attr("IFLA_VXLAN_LEARNING")),
+        ttl=data.get_attr("IFLA_VXLAN_TTL") or 0,
+        zero_checksum6=bool(data.get_attr("IFLA_VXLAN_UDP_ZERO_CSUM6_TX")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads links, addresses and routes from the kernel and applies the difference. The only I/O over rtnetlink.
+"""Reads links, addresses, routes, neighbours and FDB entries from the kernel and applies the difference.
 
 pyroute2's synchronous classes start a loop of their own and so do not work inside a running one; this uses its
 asyncio class, without multicast groups (a command socket that listens as well overruns, and the next command gets
@@ -9,31 +9,43 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink import NLM_F_DUMP_INTR
 from pyroute2.netlink.exceptions import NetlinkError
 
 from tulle.contracts.backend import Problem, Report
-from tulle.kernel import messages
+from tulle.contracts.kernel import LinkFacts
+from tulle.kernel import ethtool, messages, rtwire
+from tulle.kernel.actions import EntryAction, SetLink
+from tulle.kernel.rtsocket import RouteSocket
+from tulle.kernel.saying import condensed, fewer, refused, unsettled
 from tulle.kernel.state import (
     ALIAS,
     Action,
     AddRoute,
+    MakeLink,
+    RemoveFdb,
+    RemoveNeighbour,
     RemoveRoute,
     Seen,
     SeenLink,
     SeenRoute,
+    SetFdb,
+    SetNeighbour,
     Slot,
     Wanted,
     WantedAddress,
+    WantedFdb,
+    WantedNeighbour,
     WantedRoute,
     Way,
+    after,
     diff,
 )
 from tulle.kernel.underlay import LocalAddress, LocalLink, Surroundings, WayOut
@@ -56,19 +68,22 @@ OUTSIDE: Mapping[Family, Address] = {4: ip_address("203.0.113.1"), 6: ip_address
 """Addresses that belong to nobody (RFC 5737, RFC 3849): the way to them is the default route. Looking up costs
 the same whatever the size of the table; nothing is sent."""
 
-HINTS = {
-    errno.EPERM: "tulled needs the capability CAP_NET_ADMIN",
-    errno.EACCES: "IPv6 may be disabled there (sysctl net.ipv6.conf.all.disable_ipv6 must be 0)",
-    errno.ENETDOWN: "the link is down (ip link set up)",
-    errno.ENETUNREACH: "the gateway is not on a network of that link",
-}
+NO_ENTRIES = frozenset({errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENOENT})
+"""Answers to a listing where the link has just gone, the kernel has no such family, or a routing table has had no route
+yet (ENOENT, in a fresh namespace)."""
 
 
 class Netlink:
     """Belongs to one thread and its loop. `async with`, or `close` at the end."""
 
     def __init__(self) -> None:
+        self.entry_links: frozenset[int] = frozenset()
+        """Indexes of the links on which neighbours or FDB entries are kept: what changes there matters."""
         self._socket: AsyncIPRoute | None = None
+        self._entries = RouteSocket()
+        self._reader = rtwire.Reader(_link_name)
+        self._last: Seen | None = None
+        """Where the last pass ended with all as wanted."""
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Netlink:
@@ -81,50 +96,98 @@ class Netlink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        self._entries.close()
 
-    async def reconcile(self, wanted: Wanted) -> Report:
-        """Make the kernel be as wanted. Idempotent; callers take turns.
+    async def reconcile(self, wanted: Wanted, *, trusting: bool = False) -> Report:
+        """Make the kernel be as wanted. Idempotent; callers take turns. `trusting`: nothing is read where the last
+        pass found all as wanted and now a few entries differ: the kernel must then be looked at soon.
 
         Removes every route of ours that is not wanted. Raises OSError only where the kernel cannot be asked at
         all (no socket)."""
         async with self._turn:
+            last, self._last = self._last, None
+            if trusting and last is not None:
+                report = await self._advance(wanted, last)
+                if report is not None:
+                    return report
             return await self._reconcile(wanted)
 
+    async def _advance(self, wanted: Wanted, last: Seen) -> Report | None:
+        """None: it is not so simple, look at the kernel."""
+        if not last.links.keys() >= set(wanted.link_names()):
+            return None
+        plan = diff(wanted, last, distinct=True)
+        if plan.problems or not all(isinstance(one, EntryAction) for one in plan.actions):
+            return None
+        if any(await self._carry_out(plan.actions)):
+            return None
+        self._last = after(last, plan.actions)
+        return Report(condensed(plan.actions))
+
     async def _reconcile(self, wanted: Wanted) -> Report:
-        changed: list[str] = []
+        done: list[Action] = []
         foreign: dict[Slot, str] = {}
-        refused: dict[Action, Problem] = {}
+        not_done: dict[Action, Problem] = {}
         codes: dict[Action, int] = {}
         for _ in range(MAX_ROUNDS):
-            plan = diff(wanted, await self._read(wanted, foreign))
-            to_do = [action for action in plan.actions if action not in refused]
+            seen = await self._read(wanted, foreign)
+            plan = diff(wanted, seen)
+            to_do = [action for action in plan.actions if not not_done or action not in not_done]
             if not to_do:
-                still = [refused[action] for action in plan.actions]
-                return Report(tuple(changed), (*plan.problems, *still))
-            for action in to_do:
-                codes[action] = code = await self._try(action)
+                still = [not_done[action] for action in plan.actions]
+                if not still and not plan.problems and not wanted.partial:
+                    same = {"routes": wanted.routes, "neighbours": wanted.neighbours, "fdb": wanted.fdb}
+                    self._last = msgspec.structs.replace(seen, **same)  # known objects compare faster
+                return Report(condensed(done), fewer((*plan.problems, *still)))
+            for action, code in zip(to_do, await self._carry_out(to_do), strict=True):
                 if code == 0:
-                    changed.append(action.line)
+                    done.append(action)
                 elif code == errno.EEXIST and isinstance(action, AddRoute):
                     foreign[action.route.slot] = await self._describe(action.route)
-                elif code not in GONE:
-                    refused[action] = _refused(action, code)
-        return Report(
-            tuple(changed), (*plan.problems, *(_unsettled(action, codes[action]) for action in to_do))
-        )
+                elif code not in GONE or isinstance(action, MakeLink):
+                    not_done[action] = refused(action, code)
+                codes[action] = code
+        unsettled_yet = [unsettled(one, codes[one], MAX_ROUNDS) for one in to_do]
+        return Report(condensed(done), fewer((*plan.problems, *unsettled_yet)))
 
-    async def remove_ours(self, links: Iterable[str] | None = None) -> list[str]:
-        """Remove every route with our protocol and those of `links` (None: of all links) that carry our alias.
+    async def _carry_out(self, actions: Sequence[Action]) -> list[int]:
+        """In order. For each 0, or the errno with which the kernel refused."""
+        codes: list[int] = []
+        batch: list[EntryAction] = []
+        for action in actions:
+            if isinstance(action, EntryAction):
+                batch.append(action)
+                continue
+            codes += await self._entries.apply([_entry(one) for one in batch])
+            batch = []
+            if isinstance(action, SetLink) and action.setting == "tx_checksum":
+                codes.append(_set_tx_checksum(action))
+            else:
+                codes.append(await self._code(messages.action_request(action)))
+        return codes + await self._entries.apply([_entry(one) for one in batch])
+
+    async def remove_ours(self, names: Iterable[str] | None = None) -> list[str]:
+        """Remove every route with our protocol and those of `names` (None: of all links) that carry our alias.
         Returns a line for each thing removed."""
         async with self._turn:
-            removed = []
-            for route in await self._our_routes():
-                if await self._try(RemoveRoute(route)) == 0:
-                    removed.append(f"route {route.text}: removed")
-            for link in await self._links(links):
-                if link.alias == ALIAS and await self._code(messages.delete_link(link.index)) == 0:
-                    removed.append(f"link {link.name}: removed")
-            return removed
+            routes: list[Action] = [RemoveRoute(route) for route in await self._our_routes()]
+            codes = await self._carry_out(routes)
+            removed = condensed(
+                [one for one, code in zip(routes, codes, strict=True) if code == 0], "removed"
+            )
+            links = [
+                f"link {link.name}: removed"
+                for link in await self._links(names)
+                if link.alias == ALIAS and await self._code(messages.delete_link(link.index)) == 0
+            ]
+            return [*removed, *links]
+
+    async def link(self, name: str) -> LinkFacts | None:
+        """A link as it is now, whoever made it."""
+        async with self._turn:
+            for one in await self._links([name]):
+                return LinkFacts(one.name, one.index, one.mtu, one.up, one.mac, one.alias, one.vxlan)
+            return None
 
     async def surroundings(self, reach: Iterable[Address] = ()) -> Surroundings:
         """What `tulle.kernel.underlay.choose` needs, with the ways to the addresses in `reach`."""
@@ -173,18 +236,59 @@ class Netlink:
     async def _way(self, address: Address) -> WayOut | None:
         """The kernel's answer alone: nothing is sent. None where the packet would not leave this node."""
         message = await self._ask_one(messages.look_up(address, route=False), NO_WAY)
-        if message is None or messages.KINDS.get(message["type"]) != "unicast":
+        if message is None or rtwire.KINDS.get(message["type"]) != "unicast":
             return None
         source = message.get_attr("RTA_PREFSRC")
         return WayOut(message.get_attr("RTA_OIF"), ip_address(source) if source else None)
 
     async def _read(self, wanted: Wanted, foreign: Mapping[Slot, str]) -> Seen:
         links = {link.name: link for link in await self._links(wanted.link_names())}
+        for name in [w.name for w in wanted.links if w.tx_checksum is not None and w.name in links]:
+            links[name] = msgspec.structs.replace(links[name], tx_checksum=_tx_checksum(name))
         addresses: list[WantedAddress] = []
         for name in dict.fromkeys([w.name for w in wanted.links] + [w.link for w in wanted.addresses]):
             if name in links:
                 addresses += await self._addresses(links[name])
-        return Seen(links, tuple(addresses), tuple(await self._our_routes()), foreign)
+        neighbours, fdb = await self._neighbours(wanted, links)
+        unnamed: list[WantedRoute] = []
+        for name in [w.name for w in wanted.links if w.vxlan is not None and w.name in links]:
+            for family in messages.FAMILIES:
+                bodies = await self._entries.dump(
+                    rtwire.dump_unnamed_routes(family, links[name].index), NO_ENTRIES
+                )
+                unnamed += self._reader.unnamed_routes(family, bodies, name)
+        vxlan = [messages.seen_link(one) for one in await self._ask(messages.get_vxlan_links())]
+        known = {w.name for w in wanted.links}
+        return Seen(
+            links,
+            tuple(addresses),
+            tuple(await self._our_routes()),
+            foreign,
+            neighbours=neighbours,
+            fdb=fdb,
+            unnamed=tuple(unnamed),
+            stale=tuple(one for one in vxlan if one.vxlan and one.alias == ALIAS and one.name not in known),
+        )
+
+    async def _neighbours(
+        self, wanted: Wanted, links: Mapping[str, SeenLink]
+    ) -> tuple[tuple[WantedNeighbour, ...], tuple[WantedFdb, ...]]:
+        """Of the links on which some are wanted, and of our VXLAN devices."""
+        names = {w.name for w in wanted.links if w.vxlan is not None}
+        names |= {one.link for one in wanted.neighbours} | {one.link for one in wanted.fdb}
+        there = [links[name] for name in names if name in links]
+        self.entry_links = frozenset(link.index for link in there)
+        neighbours: list[WantedNeighbour] = []
+        fdb: list[WantedFdb] = []
+        for link in there:
+            for family in messages.FAMILIES:
+                bodies = await self._entries.dump(rtwire.dump_neighbours(family, link.index), NO_ENTRIES)
+                neighbours += self._reader.neighbours(link.name, bodies)
+            if link.vxlan is not None:
+                bodies = await self._entries.dump(rtwire.dump_fdb(link.index), NO_ENTRIES)
+                fdb += self._reader.fdb(link.name, bodies)
+        self._reader.forget(max(len(neighbours), len(fdb)))
+        return tuple(neighbours), tuple(fdb)
 
     async def _links(self, names: Iterable[str] | None) -> list[SeenLink]:
         """Those of these names that exist; None: all."""
@@ -202,12 +306,10 @@ class Netlink:
         return found
 
     async def _our_routes(self) -> list[WantedRoute]:
-        found = []
+        found: list[WantedRoute] = []
         for family in messages.FAMILIES:
-            listed = await self._ask(messages.get_our_routes(family))
-            found += [
-                messages.seen_route(message, _link_name) for message in messages.of_family(listed, family)
-            ]
+            bodies = await self._entries.dump(rtwire.dump_routes(family), NO_ENTRIES)
+            found += self._reader.routes(family, bodies)
         return found
 
     async def _describe(self, route: WantedRoute) -> str:
@@ -218,10 +320,6 @@ class Netlink:
             if message is not None and messages.seen_destination(message) == route.slot:
                 return messages.route_text(message, _link_name)
         return f"another route to {route.destination} with metric {route.metric}"
-
-    async def _try(self, action: Action) -> int:
-        """0, or the errno with which the kernel refused."""
-        return await self._code(messages.action_request(action))
 
     async def _code(self, request: messages.Request) -> int:
         try:
@@ -265,19 +363,33 @@ def _link_name(index: int) -> str:
         return f"if{index}"
 
 
-def _refused(action: Action, code: int) -> Problem:
-    hint = HINTS.get(code, "the kernel's log may tell more (dmesg)")
-    reason = f"{os.strerror(code)}, {errno.errorcode.get(code, code)}"
-    message = f"{action.line}: not done, the kernel refuses it ({reason}); {hint}"
-    return Problem("kernel-refused", action.subject, message)
+def _entry(action: EntryAction) -> rtwire.Message:
+    match action:
+        case AddRoute():
+            return rtwire.add_route(action.route, action.index, replaces=action.replaces)
+        case RemoveRoute():
+            return rtwire.remove_route(action.route, action.protocol)
+        case SetNeighbour():
+            return rtwire.set_neighbour(action.entry, action.index)
+        case RemoveNeighbour():
+            return rtwire.remove_neighbour(action.entry, action.index)
+        case SetFdb():
+            return rtwire.set_fdb(action.entry, action.index)
+        case RemoveFdb():
+            return rtwire.remove_fdb(action.entry, action.index)
 
 
-def _unsettled(action: Action, code: int) -> Problem:
-    """Of the last round: refused once more because something else is gone, or done and about to be undone."""
-    if code:
-        return _refused(action, code)
-    message = (
-        f"{action.line}, {MAX_ROUNDS} times over: something else changes it back. Find out what it is "
-        f"(ip monitor) and stop one of the two"
-    )
-    return Problem("kernel-unsettled", action.subject, message)
+def _tx_checksum(name: str) -> bool | None:
+    """None where the link has just gone."""
+    try:
+        return ethtool.tx_checksum(name)
+    except OSError:
+        return None
+
+
+def _set_tx_checksum(action: SetLink) -> int:
+    try:
+        ethtool.set_tx_checksum(action.name, bool(action.value))
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0

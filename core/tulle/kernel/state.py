@@ -1,117 +1,97 @@
-"""Links, addresses and routes as they are wanted and as they were seen, and the difference. Pure.
+"""Links, addresses, routes, neighbours and FDB entries as they are wanted and as they were seen, and the difference.
+Pure.
 
-`diff` gives the actions in the order in which the kernel can take them: links first, then addresses (a
-route's source must exist), then routes, the unreachable ones first so that no packet escapes in between.
+`diff` gives the actions in the order in which the kernel can take them: links first, then addresses (a route's source
+must exist), then what leads to a peer before the route to it; routes, the unreachable ones first so that no packet
+escapes in between; and what is not wanted any more at the end, the other way round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Interface, IPv6Interface
-from typing import Literal
 
 import msgspec
 
 from tulle.contracts.backend import Problem
+from tulle.contracts.kernel import (
+    ALIAS,
+    IP6_RT_PRIO_USER,
+    Interface,
+    Slot,
+    VxlanFacts,
+    Wanted,
+    WantedAddress,
+    WantedFdb,
+    WantedLink,
+    WantedNeighbour,
+    WantedRoute,
+    WantedVxlan,
+)
+from tulle.kernel.actions import (
+    Action,
+    AddAddress,
+    AddRoute,
+    DeleteLink,
+    MakeLink,
+    RemoveAddress,
+    RemoveFdb,
+    RemoveNeighbour,
+    RemoveRoute,
+    SetFdb,
+    SetLink,
+    SetNeighbour,
+    Setting,
+    SetVxlan,
+)
+from tulle.kernel.rtwire import RTPROT_BOOT, RTPROT_TULLE
 from tulle.net.prefix import Address, Prefix
 
-RTPROT_TULLE = 116
-"""Marks our routes ("t" in ASCII): unused in iproute2's rt_protos, linux/rtnetlink.h and FRR (186 to 199).
-84 ("T") is not free, it is OVN's since Linux 6.15, and OVN removes what it finds there. Never change it: it is
-how an older tulled's routes are recognised."""
-
-ALIAS = "tulle"
-"""Marks our links (`ip link show` prints it)."""
+__all__ = [
+    "ALIAS",
+    "COVER_METRIC",
+    "IP6_RT_PRIO_USER",
+    "RTPROT_TULLE",
+    "Action",
+    "AddAddress",
+    "AddRoute",
+    "DeleteLink",
+    "Interface",
+    "MakeLink",
+    "Plan",
+    "RemoveAddress",
+    "RemoveFdb",
+    "RemoveNeighbour",
+    "RemoveRoute",
+    "Seen",
+    "SeenLink",
+    "SeenRoute",
+    "SetFdb",
+    "SetLink",
+    "SetNeighbour",
+    "SetVxlan",
+    "Slot",
+    "VxlanFacts",
+    "Wanted",
+    "WantedAddress",
+    "WantedFdb",
+    "WantedLink",
+    "WantedNeighbour",
+    "WantedRoute",
+    "WantedVxlan",
+    "Way",
+    "after",
+    "cover",
+    "diff",
+]
 
 COVER_METRIC = 1_000_000
 """Of the unreachable routes that cover the cluster networks: worse than any metric in everyday use."""
-
-IP6_RT_PRIO_USER = 1024
-"""The kernel stores metric 0 of an IPv6 route as this (linux/ipv6_route.h)."""
-
-Interface = IPv4Interface | IPv6Interface
-Slot = tuple[Prefix, int]
-"""Destination and metric of a route."""
-
-
-class WantedLink(msgspec.Struct, frozen=True):
-    """How a link that exists is to be. Nothing here creates links: a TUN is created by `tulle.kernel.tun`."""
-
-    name: str
-    mtu: int
-    """Bytes."""
-    txqueuelen: int
-    """Packets."""
-    up: bool = True
-    alias: str = ALIAS
-
-
-class WantedAddress(msgspec.Struct, frozen=True):
-    """An address with its prefix length on a link. Where the link is one of `Wanted.links`, addresses that
-    are not wanted are removed from it (link-local ones stay: the kernel makes them)."""
-
-    link: str
-    address: Interface
-
-
-class WantedRoute(msgspec.Struct, frozen=True):
-    """A route of the main table. Raises ValueError for one that the kernel could not have."""
-
-    destination: Prefix
-    link: str | None
-    """None for any kind but "unicast"."""
-    kind: str
-    """"unicast" or "unreachable". In what was seen also another word of rtnetlink(7), such as "blackhole"."""
-    metric: int
-    """0 for IPv6 is what the kernel makes of it, 1024."""
-    gateway: Address | None = None
-    onlink: bool = False
-    source: Address | None = None
-
-    def __post_init__(self) -> None:
-        if (self.kind == "unicast") != (self.link is not None):
-            raise ValueError(f"route {self.text}: a unicast route needs a link, any other has none")
-        for address in (self.gateway, self.source):
-            if address is not None and (self.link is None or address.version != self.destination.version):
-                raise ValueError(f"route {self.text}: {address} does not fit it")
-        if self.destination.version == 6 and self.metric == 0:
-            msgspec.structs.force_setattr(self, "metric", IP6_RT_PRIO_USER)
-
-    @property
-    def slot(self) -> Slot:
-        """What is unique in a table: the kernel refuses a second route with the same."""
-        return self.destination, self.metric
-
-    @property
-    def text(self) -> str:
-        """As `ip route` writes it."""
-        words = [str(self.destination)] if self.kind == "unicast" else [self.kind, str(self.destination)]
-        for word, value in (("via", self.gateway), ("dev", self.link), ("src", self.source)):
-            if value is not None:
-                words += [word, str(value)]
-        words += ["metric", str(self.metric)] if self.metric else []
-        words += ["onlink"] if self.onlink else []
-        return " ".join(words)
 
 
 def cover(network: Prefix) -> WantedRoute:
     """The unreachable route that keeps a cluster network's packets from leaving in clear when its link is
     lost."""
     return WantedRoute(network, None, "unreachable", COVER_METRIC)
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """All that tulle wants of the kernel on this node: routes of ours that are not in it are removed."""
-
-    links: tuple[WantedLink, ...] = ()
-    addresses: tuple[WantedAddress, ...] = ()
-    routes: tuple[WantedRoute, ...] = ()
-
-    def link_names(self) -> tuple[str, ...]:
-        """Every link that something here needs, each once."""
-        names = [link.name for link in self.links] + [address.link for address in self.addresses]
-        names += [route.link for route in self.routes if route.link is not None]
-        return tuple(dict.fromkeys(names))
 
 
 class SeenLink(msgspec.Struct, frozen=True):
@@ -123,6 +103,11 @@ class SeenLink(msgspec.Struct, frozen=True):
     txqueuelen: int
     up: bool
     alias: str = ""
+    mac: str = ""
+    """"" where it has none."""
+    vxlan: VxlanFacts | None = None
+    tx_checksum: bool | None = None
+    """None: nobody asked."""
 
 
 class SeenRoute(msgspec.Struct, frozen=True):
@@ -156,83 +141,15 @@ class Seen(msgspec.Struct, frozen=True):
     """Those with our protocol."""
     foreign: Mapping[Slot, str] = {}
     """By `WantedRoute.slot`: routes of others that stand where we want one, in words."""
-
-
-class SetLink(msgspec.Struct, frozen=True):
-    """Change one setting of a link."""
-
-    name: str
-    index: int
-    setting: Literal["alias", "mtu", "txqueuelen", "up"]
-    value: str | int | bool
-    was: str | int | bool
-
-    @property
-    def subject(self) -> str:
-        return self.name
-
-    @property
-    def line(self) -> str:
-        if self.setting == "up":
-            return f"{self.name}: link was {_up(self.was)}, set {_up(self.value)}"
-        if self.setting == "alias":
-            return f'{self.name}: marked as ours (alias "{self.value}")'
-        return f"{self.name}: {self.setting} was {self.was}, set to {self.value}"
-
-
-class AddAddress(msgspec.Struct, frozen=True):
-    address: WantedAddress
-    index: int
-
-    @property
-    def subject(self) -> str:
-        return self.address.link
-
-    @property
-    def line(self) -> str:
-        return f"{self.address.link}: address {self.address.address} was missing, added"
-
-
-class RemoveAddress(msgspec.Struct, frozen=True):
-    address: WantedAddress
-    index: int
-
-    @property
-    def subject(self) -> str:
-        return self.address.link
-
-    @property
-    def line(self) -> str:
-        return f"{self.address.link}: address {self.address.address} is not wanted, removed"
-
-
-class AddRoute(msgspec.Struct, frozen=True):
-    route: WantedRoute
-    index: int
-    """Of its link, 0 for none."""
-
-    @property
-    def subject(self) -> str:
-        return str(self.route.destination)
-
-    @property
-    def line(self) -> str:
-        return f"route {self.route.text}: was missing, added"
-
-
-class RemoveRoute(msgspec.Struct, frozen=True):
-    route: WantedRoute
-
-    @property
-    def subject(self) -> str:
-        return str(self.route.destination)
-
-    @property
-    def line(self) -> str:
-        return f"route {self.route.text}: is not wanted, removed"
-
-
-Action = SetLink | AddAddress | RemoveAddress | AddRoute | RemoveRoute
+    neighbours: tuple[WantedNeighbour, ...] = ()
+    """The permanent ones of those links."""
+    fdb: tuple[WantedFdb, ...] = ()
+    """The permanent ones of those links."""
+    unnamed: tuple[WantedRoute, ...] = ()
+    """Routes on VXLAN devices of ours whose maker named no protocol, as flannel's: what is left of it when we take over
+    its device. They are ours to replace and to remove."""
+    stale: tuple[SeenLink, ...] = ()
+    """VXLAN devices that are ours and that nobody wants."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -242,38 +159,139 @@ class Plan(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
 
 
-def diff(wanted: Wanted, seen: Seen) -> Plan:
+def diff(wanted: Wanted, seen: Seen, *, distinct: bool = False) -> Plan:
     """The way from `seen` to `wanted`. Nothing that is not marked as ours is changed or removed: a link with
-    another alias and a route of another protocol are problems, and what stands on them is left out."""
-    problems = [_missing(name) for name in wanted.link_names() if name not in seen.links]
-    strangers = {
-        w.name for w in wanted.links if w.name in seen.links and not _may_mark(w, seen.links[w.name])
-    }
-    problems += [_foreign_link(seen.links[name]) for name in sorted(strangers)]
+    another alias and a route of another protocol are problems, and what stands on them is left out.
+
+    `distinct`: no two of the wanted routes are in one slot, or the kernel may be the judge of that (it is slow to find
+    out). A device that is to be made has no index yet, so what stands on it comes with the next look."""
+    to_make = {w.name for w in wanted.links if w.vxlan is not None and w.vxlan.link in seen.links}
+    problems = [_missing(n) for n in wanted.link_names() if n not in seen.links and n not in to_make]
+    strangers = {w.name: why for w in wanted.links if (why := _stranger(w, seen.links.get(w.name)))}
+    problems += [_foreign_link(name, strangers[name]) for name in sorted(strangers)]
     usable = {name: link for name, link in seen.links.items() if name not in strangers}
 
     actions: list[Action] = []
+    if not wanted.partial:
+        actions += [DeleteLink(one.name, one.index, "nothing wants it any more") for one in seen.stale]
     for link in wanted.links:
-        if link.name in usable:
-            actions += _link_actions(link, usable[link.name])
+        if link.name in strangers:
+            continue
+        if link.vxlan is not None and (
+            link.name not in usable or _unfit(link.vxlan, usable[link.name].vxlan)
+        ):
+            actions += _make_actions(link, link.vxlan, seen.links)
+            usable.pop(link.name, None)
+        elif link.name in usable:
+            actions += _link_actions(link, usable[link.name], seen.links)
     actions += _address_actions(wanted, seen, usable)
-    routes, in_the_way = _route_actions(wanted, seen, usable)
-    return Plan((*actions, *routes), (*problems, *in_the_way))
+    setting, removing = _entry_actions(wanted, seen, usable)
+    routes, in_the_way = _route_actions(wanted, seen, usable, distinct)
+    return Plan((*actions, *setting, *routes, *removing), (*problems, *in_the_way))
 
 
-def _may_mark(wanted: WantedLink, seen: SeenLink) -> bool:
-    return seen.alias in ("", wanted.alias)
+def after(seen: Seen, actions: Iterable[Action]) -> Seen:
+    """What will be seen when the kernel has carried out these, as far as they concern entries."""
+    routes, neighbours, fdb = (
+        dict.fromkeys(seen.routes),
+        dict.fromkeys(seen.neighbours),
+        dict.fromkeys(seen.fdb),
+    )
+    by_address = by_mac = None
+    for one in actions:
+        match one:
+            case AddRoute():
+                routes[one.route] = None
+            case RemoveRoute(protocol=protocol) if protocol == RTPROT_TULLE:
+                routes.pop(one.route, None)
+            case SetNeighbour():
+                by_address = by_address or {entry.slot: entry for entry in seen.neighbours}
+                neighbours.pop(by_address.get(one.entry.slot, one.entry), None)
+                neighbours[one.entry] = None
+            case RemoveNeighbour():
+                neighbours.pop(one.entry, None)
+            case SetFdb():
+                by_mac = by_mac or {entry.slot: entry for entry in seen.fdb}
+                fdb.pop(by_mac.get(one.entry.slot, one.entry), None)
+                fdb[one.entry] = None
+            case RemoveFdb():
+                fdb.pop(one.entry, None)
+    return msgspec.structs.replace(
+        seen, unnamed=(), routes=tuple(routes), neighbours=tuple(neighbours), fdb=tuple(fdb)
+    )
 
 
-def _link_actions(wanted: WantedLink, seen: SeenLink) -> Iterable[Action]:
+def _stranger(wanted: WantedLink, seen: SeenLink | None) -> str:
+    """Why a link must not be touched; "" where it may be."""
+    if seen is None:
+        return ""
+    if seen.alias not in ("", wanted.alias):
+        return f'is marked "{seen.alias}" and so belongs to something else'
+    if wanted.vxlan is not None and seen.vxlan is None:
+        return "is no VXLAN device"
+    return ""
+
+
+def _unfit(wanted: WantedVxlan, seen: VxlanFacts | None) -> str:
+    """What the kernel cannot change on a VXLAN device (vxlan_changelink in drivers/net/vxlan/vxlan_core.c)."""
+    if seen is None:
+        return ""
+    for word, want, was in (
+        ("VNI", wanted.vni, seen.vni),
+        ("port", wanted.port, seen.port),
+        ("GBP", wanted.gbp, seen.gbp),
+    ):
+        if want != was:
+            return f"{word} was {was} and cannot be changed to {want}"
+    if seen.local is not None and seen.local.version != wanted.local.version:
+        return f"its outer packets were IPv{seen.local.version} and cannot be changed to IPv{wanted.local.version}"
+    if wanted.local.version == 6 and seen.zero_checksum6:
+        return "it left out the outer checksum, which cannot be changed and which IPv6 needs"
+    return ""
+
+
+def _make_actions(link: WantedLink, vxlan: WantedVxlan, links: Mapping[str, SeenLink]) -> Iterable[Action]:
+    if vxlan.link not in links:
+        return []
+    old = links.get(link.name)
+    removals: list[Action] = (
+        [DeleteLink(old.name, old.index, f"to be made anew: {_unfit(vxlan, old.vxlan)}")] if old else []
+    )
+    return [*removals, MakeLink(link, vxlan, links[vxlan.link].index)]
+
+
+def _link_actions(wanted: WantedLink, seen: SeenLink, links: Mapping[str, SeenLink]) -> Iterable[Action]:
     """One action for each setting that differs; up comes last, so that a link starts with its final MTU."""
-    pairs: tuple[tuple[Literal["alias", "mtu", "txqueuelen", "up"], str | int, str | int], ...] = (
+    actions: list[Action] = []
+    vxlan = wanted.vxlan
+    if vxlan is not None and seen.vxlan is not None and vxlan.link in links:
+        what = "; ".join(_changed(vxlan, seen.vxlan, links[vxlan.link].index))
+        if what:
+            actions.append(SetVxlan(seen.name, seen.index, vxlan, links[vxlan.link].index, what))
+    pairs: tuple[tuple[Setting, str | int | None, str | int | None], ...] = (
         ("alias", wanted.alias, seen.alias),
+        ("mac", vxlan.mac if vxlan is not None else None, seen.mac),
         ("mtu", wanted.mtu, seen.mtu),
         ("txqueuelen", wanted.txqueuelen, seen.txqueuelen),
+        ("tx_checksum", wanted.tx_checksum, seen.tx_checksum),
         ("up", wanted.up, seen.up),
     )
-    return [SetLink(seen.name, seen.index, key, want, was) for key, want, was in pairs if want != was]
+    return actions + [
+        SetLink(seen.name, seen.index, key, want, was)
+        for key, want, was in pairs
+        if want is not None and want != was
+    ]
+
+
+def _changed(wanted: WantedVxlan, seen: VxlanFacts, lower: int) -> Iterable[str]:
+    for word, want, was in (
+        ("lower device", lower, seen.index),
+        ("outer source", wanted.local, seen.local),
+        ("learning", wanted.learning, seen.learning),
+        ("ttl", wanted.ttl, seen.ttl),
+    ):
+        if want != was:
+            yield f"{word} was {was}, set to {wanted.link if word == 'lower device' else want}"
 
 
 def _address_actions(wanted: Wanted, seen: Seen, usable: Mapping[str, SeenLink]) -> Iterable[Action]:
@@ -282,16 +300,16 @@ def _address_actions(wanted: Wanted, seen: Seen, usable: Mapping[str, SeenLink])
     ours = {w.name for w in wanted.links if w.name in usable and usable[w.name].alias == w.alias}
     stale = [a for a in seen.addresses if a not in want and a.link in ours and not a.address.is_link_local]
     missing = [a for a in dict.fromkeys(wanted.addresses) if a not in have and a.link in usable]
-    removals: list[Action] = [RemoveAddress(a, usable[a.link].index) for a in stale]
+    removals: list[Action] = [RemoveAddress(a, usable[a.link].index) for a in stale if not wanted.partial]
     return removals + [AddAddress(a, usable[a.link].index) for a in missing]
 
 
 def _route_actions(
-    wanted: Wanted, seen: Seen, usable: Mapping[str, SeenLink]
+    wanted: Wanted, seen: Seen, usable: Mapping[str, SeenLink], distinct: bool
 ) -> tuple[Iterable[Action], Iterable[Problem]]:
     """A changed route is removed and added again, not replaced: the kernel's replace takes the first route of
     that slot, which can be another program's."""
-    want, problems = _one_a_slot(wanted.routes)
+    want, problems = (dict.fromkeys(wanted.routes), []) if distinct else _one_a_slot(wanted.routes)
     have = set(seen.routes)
     missing = [r for r in want if r not in have and (r.link is None or r.link in usable)]
     problems += [_foreign_route(r, seen.foreign[r.slot]) for r in missing if r.slot in seen.foreign]
@@ -300,12 +318,43 @@ def _route_actions(
         if old not in want:
             stale.setdefault(old.slot, []).append(old)
 
+    unnamed = {old.slot: old for old in seen.unnamed if old.link in usable}
     actions: list[Action] = []
     for new in sorted((r for r in missing if r.slot not in seen.foreign), key=_order):
         actions += [RemoveRoute(old) for old in stale.pop(new.slot, ())]
-        actions.append(AddRoute(new, usable[new.link].index if new.link is not None else 0))
-    left = [old for in_slot in stale.values() for old in in_slot]
+        index = usable[new.link].index if new.link is not None else 0
+        actions.append(AddRoute(new, index, replaces=unnamed.pop(new.slot, None) is not None))
+    if not wanted.partial:
+        actions += [RemoveRoute(old, RTPROT_BOOT) for old in unnamed.values()]
+    left = [] if wanted.partial else [old for in_slot in stale.values() for old in in_slot]
     return actions + [RemoveRoute(old) for old in sorted(left, key=_order, reverse=True)], problems
+
+
+def _entry_actions(
+    wanted: Wanted, seen: Seen, usable: Mapping[str, SeenLink]
+) -> tuple[list[Action], list[Action]]:
+    """Neighbours and FDB entries: what is to be set (which takes the place of what is there), and what is to be
+    removed, only from links that are ours. A new MAC has its FDB entry before a neighbour names it."""
+    ours = {w.name for w in wanted.links if w.name in usable and not wanted.partial}
+    have_fdb, have_neighbours = set(seen.fdb), set(seen.neighbours)
+    new_fdb = [e for e in wanted.fdb if e not in have_fdb and e.link in usable]
+    new_neighbours = [e for e in wanted.neighbours if e not in have_neighbours and e.link in usable]
+    setting: list[Action] = [SetFdb(e, usable[e.link].index) for e in new_fdb]
+    setting += [SetNeighbour(e, usable[e.link].index) for e in new_neighbours]
+
+    replaced = {e.slot for e in new_neighbours}
+    stale_neighbours = have_neighbours.difference(wanted.neighbours)
+    removing: list[Action] = [
+        RemoveNeighbour(e, usable[e.link].index)
+        for e in stale_neighbours
+        if e.link in ours and e.slot not in replaced
+    ]
+    taken = {e.slot for e in new_fdb}
+    stale_fdb = have_fdb.difference(wanted.fdb)
+    removing += [
+        RemoveFdb(e, usable[e.link].index) for e in stale_fdb if e.link in ours and e.slot not in taken
+    ]
+    return setting, removing
 
 
 def _one_a_slot(routes: Iterable[WantedRoute]) -> tuple[dict[WantedRoute, None], list[Problem]]:
@@ -325,10 +374,6 @@ def _order(route: WantedRoute) -> int:
     return 0 if route.kind != "unicast" else 1 if route.gateway is None else 2
 
 
-def _up(value: object) -> str:
-    return "up" if value else "down"
-
-
 def _missing(name: str) -> Problem:
     return Problem(
         "link-missing",
@@ -338,12 +383,11 @@ def _missing(name: str) -> Problem:
     )
 
 
-def _foreign_link(link: SeenLink) -> Problem:
+def _foreign_link(name: str, why: str) -> Problem:
     return Problem(
         "foreign-link",
-        link.name,
-        f'{link.name}: this link is marked "{link.alias}" and so belongs to something else; it was left as '
-        f"it is. Remove it (ip link delete {link.name}) or choose another name",
+        name,
+        f"{name}: this link {why}; it was left as it is. Remove it (ip link delete {name}) or choose another name",
     )
 
 

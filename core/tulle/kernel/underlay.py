@@ -91,10 +91,7 @@ def outside(seen: Surroundings, networks: Collection[Prefix]) -> Surroundings:
     """The same without addresses of the cluster's own networks: a pods' bridge is never the way to other nodes."""
 
     def inside(local: LocalAddress) -> bool:
-        return any(
-            local.address.version == one.version and local.address.ip in one
-            for one in networks
-        )
+        return any(local.address.version == one.version and local.address.ip in one for one in networks)
 
     links = tuple(
         msgspec.structs.replace(link, addresses=tuple(a for a in link.addresses if not inside(a)))
@@ -121,6 +118,7 @@ def choose(
                 addresses=addresses,
                 public={family: public.get(family, address) for family, address in addresses.items()},
                 chosen_because=candidate.because,
+                connected=_connected(candidate.link, addresses),
             )
         refused.append(f"{candidate.link.name} has no usable {_families(lacking)} address")
     raise NoUnderlay(_message(refused, seen))
@@ -246,6 +244,16 @@ def _addresses(
             source = way.source if way is not None and way.index == candidate.link.index else None
             best[family] = min(usable, key=lambda a: _rank(a, candidate.prefer, source)).address.ip
     return best
+
+
+def _connected(link: LocalLink, families: Collection[Family]) -> tuple[Prefix, ...]:
+    """A single address (/32, /128) connects nobody; nor does a link-local one, which no lease names."""
+    found = {
+        local.address.network
+        for local in _usable(link)
+        if local.address.version in families and local.address.network.num_addresses > 1
+    }
+    return tuple(sorted(found, key=lambda one: (one.version, one)))
 
 
 def _rank(local: LocalAddress, prefer: Address | None, source: Address | None) -> tuple[bool, ...]:

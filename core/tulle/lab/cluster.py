@@ -119,7 +119,7 @@ class Lab(Daemons):
         if plan.backend == NO_BACKEND:
             self.nets = plan.given_nets()
         else:
-            said(f"the network config in a {plan.store} store")
+            said(f"the network config in a store ({plan.store})")
             stores.open_store(self)
             said("a tulled on each node")
             for node in plan.node_names:

@@ -73,11 +73,12 @@ def show_leases(lab: Lab, title: Say, line: Say) -> None:
 
 def ping_everybody(lab: Lab, title: Say, line: Say) -> None:
     title("Every pod pings every other pod, at its own address, without translation:")
-    answers = lab.ping_all(PINGS)
-    silent = [f"{source} to {target}" for (source, target), count in answers.items() if count < PINGS]
-    line(f"{len(answers) - len(silent)} of {len(answers)} pairs answer {PINGS} of {PINGS}")
-    if silent:
-        raise LabError(f"These pings were not all answered: {', '.join(silent)}.{look(lab)}")
+    for family in lab.plan.families:
+        answers = lab.ping_all(PINGS, family=family)
+        silent = [f"{source} to {target}" for (source, target), count in answers.items() if count < PINGS]
+        line(f"{len(answers) - len(silent)} of {len(answers)} pairs answer {PINGS} of {PINGS} (IPv{family})")
+        if silent:
+            raise LabError(f"These pings were not all answered: {', '.join(silent)}.{look(lab)}")
 
 
 def move_data(lab: Lab, title: Say, line: Say) -> None:

@@ -294,7 +294,7 @@ class LeaseManager:
         if used is not None and (changed := list(differences(used, self._allowed))):
             raise ConfigChanged(
                 f"the network config at {self._keys.config} was changed before this node had a subnet "
-                f"({'; '.join(changed)}): start tulled again, and it takes the new one"
+                f"({'; '.join(changed)}): none of the old network is taken"
             )
         return [family.subnets() for family in self._allowed.families]
 

@@ -43,13 +43,13 @@ class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The store, as this node sees it."""
+    """The store, or the subnet manager in its place, as this node sees it."""
 
     name: Annotated[str, Meta(description='The plugin: "etcd".')]
     location: str
     single_machine: Annotated[bool, Meta(description="Nodes on other machines cannot share it.")]
     by_default: Annotated[bool, Meta(description="No flag chose it.")]
-    prefix: Annotated[str, Meta(description="Of all keys.")]
+    prefix: Annotated[str, Meta(description="Of all keys; empty where a subnet manager has no keys.")]
     state: Annotated[
         Literal["connected", "away", "not asked yet"], Meta(description="By a question every 10 s.")
     ]
@@ -61,6 +61,7 @@ class StoreAnswer(msgspec.Struct, frozen=True, kw_only=True):
     last_error: Annotated[str, Meta(description="Empty while the store answers.")]
     mirrors: dict[str, MirrorAnswer] = {}
     lease: LeaseAnswer | None = None
+    detail: Annotated[dict[str, Any], Meta(description="What else the subnet manager says of itself.")] = {}
 
 
 class UnderlayAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,8 +8,13 @@ from typing import Any
 
 import msgspec
 
-from tulle.contracts.backend import Advertisement, DataPlane, JsonObject, Underlay
+from tulle.contracts.backend import Advertisement, DataPlane, JsonObject, Report, Underlay
+from tulle.contracts.kernel import Kernel, LinkFacts, Wanted
+from tulle.kernel.netlink import Netlink
 from tulle.net.prefix import Prefix
+from tulle.node.keeper import Keeper
+
+PARTY = "backend"
 
 
 class Context(msgspec.Struct, kw_only=True):
@@ -20,11 +25,32 @@ class Context(msgspec.Struct, kw_only=True):
     networks: tuple[Prefix, ...]
     state_dir: Path
     dataplane: DataPlane
+    kernel: Kernel
     on_publish: Callable[[Advertisement], Awaitable[None]]
     prefixes: tuple[Prefix, ...] = ()
+    recalled: Advertisement | None = None
+    on_again: Callable[[], None] = lambda: None
+
+    def again(self) -> None:
+        self.on_again()
 
     async def publish(self, advertisement: Advertisement) -> None:
         await self.on_publish(advertisement)
+
+
+class KeptKernel:
+    """A backend's part of what the keeper keeps (`contracts.kernel.Kernel`)."""
+
+    def __init__(self, keeper: Keeper, netlink: Netlink) -> None:
+        self._keeper = keeper
+        self._netlink = netlink
+
+    async def want(self, wanted: Wanted) -> Report:
+        self._keeper.want(PARTY, wanted)
+        return await self._keeper.settle(trusting=True)
+
+    async def link(self, name: str) -> LinkFacts | None:
+        return await self._netlink.link(name)
 
 
 class NoDataPlane:

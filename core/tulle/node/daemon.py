@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -20,40 +19,36 @@ import msgspec
 
 from tulle.config.daemon import DaemonConfig
 from tulle.contracts.backend import Advertisement, Backend, Underlay
-from tulle.contracts.store import Store, Unavailable
 from tulle.contracts.subnet import Claim
 from tulle.kernel.monitor import Monitor
 from tulle.kernel.netlink import Netlink
 from tulle.kernel.state import Wanted, cover
-from tulle.lease.manager import LeaseManager
+from tulle.lease.errors import ConfigChanged
 from tulle.node import identity, status, subnet_env
 from tulle.node.api import Api
 from tulle.node.components import Components
-from tulle.node.context import Context, NoDataPlane
+from tulle.node.context import Context, KeptKernel, NoDataPlane
 from tulle.node.dataplane import UserSpace
-from tulle.node.down import remove_all
+from tulle.node.down import remove_all, stop_forwarders
 from tulle.node.footprint import Footprint
 from tulle.node.health import HealthServer
 from tulle.node.keeper import Keeper
+from tulle.node.membership import Membership
 from tulle.node.methods import methods
 from tulle.node.metrics import Metrics
 from tulle.node.network import Network, check_network
 from tulle.node.notify import ServiceManager
 from tulle.node.rundir import RunDir
 from tulle.node.state import NodeState
-from tulle.node.storewatch import StoreWatch, cut_off
 from tulle.node.underlay import Follower
 from tulle.node.underlay import find as find_underlay
 from tulle.node.upkeep import Upkeep
 from tulle.plugins import Plugins
-from tulle.store.clock import SystemClock
 from tulle.tasks import first_to_end
 
 log = logging.getLogger("tulle.node")
 
 START_RETRY_S = 2.0
-GIVE_BACK_S = 2.0
-"""For the store to take the name back at our end."""
 SAY_S = 2.0
 """How often the service manager hears how it goes, at least."""
 
@@ -61,14 +56,13 @@ SAY_S = 2.0
 class Daemon:
     """One node. `run` returns after `stop`, or raises what ended it."""
 
-    def __init__(self, config: DaemonConfig, plugins: Plugins, store: Store) -> None:
+    def __init__(self, config: DaemonConfig, plugins: Plugins, membership: Membership) -> None:
         self._config = config
         self._plugins = plugins
         self._netlink = Netlink()
         self._node = NodeState(
             config=config,
-            store=store,
-            store_watch=StoreWatch(store, doubt=self._mirrors_cut_off),
+            membership=membership,
             run_dir=RunDir(config.run_dir),
             keeper=Keeper(self._netlink),
             components=Components(plugins),
@@ -77,26 +71,29 @@ class Daemon:
         self._health = HealthServer(self._metrics, self._node.not_ready)
         self._service = ServiceManager()
         self._advertisement = Advertisement(type="")
+        self._node_id = ""
         self._footprint: Footprint | None = None
         self._api: Api | None = None
         self._stopping = asyncio.Event()
         self._underlay: Follower | None = None
+        self._again = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._removing = False
         self._said_ready = False
 
     async def run(self) -> None:
-        """Raises AlreadyRunning, IdentityError, ConfigError, PluginError, NoUnderlay, and what the leases raise."""
+        """Raises AlreadyRunning, IdentityError, ConfigError, PluginError, NoUnderlay, and what the membership
+        raises."""
         node = self._node
         node.run_dir.take()
-        node_id = identity.node_id(self._config.state_dir)
-        self._footprint = Footprint(self._config, node.run_dir, node_id)
+        self._node_id = identity.node_id(self._config.state_dir)
+        self._footprint = Footprint(self._config, node.run_dir, self._node_id)
         added = [one for _, one in self._plugins.collect("tulle_api_methods")]
         self._api = Api(node.run_dir.api_socket, methods(node, self._remove, added))
         await self._api.start()
         await self._health.listen(self._config.healthz_ip, self._config.healthz_port)
         stopping = asyncio.create_task(self._stopping.wait())
-        self._work = asyncio.create_task(self._life(node_id), name="node")
+        self._work = asyncio.create_task(self._life(), name="node")
         try:
             await asyncio.wait({stopping, self._work}, return_when=asyncio.FIRST_COMPLETED)
             if self._removing:
@@ -108,16 +105,22 @@ class Daemon:
             given_back = stopping.done() and not self._removing
             stopping.cancel()
             if given_back:
-                await self._give_name_back()
+                await node.membership.give_name_back()
             await self._end_work()
             self._health.close()
             self._api.close()
+            node.run_dir.leave()
             self._netlink.close()
-            await node.store.close()
+            await node.membership.let_go()
 
     def stop(self) -> None:
         """End tulled; packets go on."""
         self._stopping.set()
+
+    @property
+    def leaves_something(self) -> bool:
+        """Whether what carries packets is set up here, by this tulled or an earlier one."""
+        return self._node.run_dir.record() is not None
 
     async def reload(self, config: DaemonConfig) -> None:
         """Take over what can change while we run; the log is the caller's. Raises OSError where the new address for
@@ -135,13 +138,6 @@ class Daemon:
             if self._said_ready:
                 self._service.ready()
 
-    async def _give_name_back(self) -> None:
-        """So that nobody waits for it. Where the store does not answer in time it runs out by itself."""
-        if self._node.leases is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GIVE_BACK_S):
-                    await self._node.leases.close()
-
     async def _end_work(self) -> None:
         if self._work is not None:
             self._work.cancel()
@@ -151,13 +147,14 @@ class Daemon:
             await self._node.dataplane.stop()
         if not self._removing:
             await self._node.components.stop(remove=False)
+            if self._node.backend is not None:
+                await self._node.backend.stop(False)
 
     async def _remove(self, release: bool) -> list[str]:
         """`tulle down`: everything but lease and state directory; with `release` the lease too. Then tulled ends."""
         node = self._node
         released = []
-        if release and node.leases is not None:
-            await node.leases.release()
+        if release and await node.membership.release():
             released = [f"lease of {self._config.node_name}: released"]
         self._removing = True
         log.info("down asked for")
@@ -173,51 +170,28 @@ class Daemon:
 
     # --- the order of things ----------------------------------------------------------------------------------
 
-    async def _life(self, node_id: str) -> None:
-        if self._node.store.single_machine:  # what it refuses now, nobody mends from elsewhere while we wait
-            with contextlib.suppress(Unavailable):
-                await self._node.store.health()
-        monitor = Monitor(self._kernel_changed)
-        leases = self._node.leases = LeaseManager(
-            self._node.store,
-            self._config.prefix,
-            node=self._config.node_name,
-            node_id=node_id,
-            boot_id=identity.boot_id(),
-            renew_margin_s=int(self._config.renew_margin_s),
-            clock=SystemClock(),
-            rng=random.Random(),
-        )
+    async def _life(self) -> None:
+        membership = self._node.membership
+        await membership.begin(self._node_id)
+        monitor = Monitor(self._kernel_changed, entries_of=lambda index: index in self._netlink.entry_links)
         try:
-            await first_to_end(
-                leases.run(), self._steps(leases), self._node.store_watch.run(), self._tell_service_manager()
-            )
+            await first_to_end(membership.run(), self._steps(membership), self._tell_service_manager())
         finally:
             monitor.close()
-
-    def _mirrors_cut_off(self) -> str:
-        leases = self._node.leases
-        return "" if leases is None else cut_off(leases.status()["mirrors"])
 
     def _kernel_changed(self) -> None:
         self._node.keeper.wake()
         if self._underlay is not None:
             self._underlay.wake()
 
-    async def _steps(self, leases: LeaseManager) -> None:
+    async def _steps(self, membership: Membership) -> None:
         node = self._node
-        node.doing = "waiting for the network config"
-        network = node.network = check_network(await leases.network_config(), self._plugins)
-        for warning in network.warnings:
-            log.warning("config-warning %s", warning)
-        node.doing = "looking for the underlay"
-        underlay = node.underlay = await find_underlay(self._config, self._netlink, network)
-        log.info("underlay link=%s mtu=%d because=%r", underlay.link, underlay.mtu, underlay.chosen_because)
-        arguments = () if network.options is None else (network.options,)
-        backend: Backend = self._plugins.make(network.backend, *arguments)
-        node.backend = backend
-        node.doing = "getting a subnet"
-        context = node.context = await self._acquire(network, underlay, backend, leases)
+        while True:
+            try:
+                network, backend, context = await self._join(membership)
+                break
+            except ConfigChanged as change:  # while we waited for a subnet: nothing of ours is there yet
+                log.warning("config-taken-anew %s", change)
         node.doing = "starting the backend"
         await self._start_backend(network, backend, context)
         await node.components.start(network, context, node.run_dir.path)
@@ -234,14 +208,32 @@ class Daemon:
             set_sysctls=partial(self._set_sysctls, network, context),
         )
         await first_to_end(
-            self._follow_peers(leases, backend, context),
+            self._follow_peers(membership, backend, context),
+            self._reconcile_again(backend),
             self._underlay.run(backend, context),
             node.keeper.run(),
             upkeep.run(),
         )
 
+    async def _join(self, membership: Membership) -> tuple[Network, Backend, Context]:
+        """From the network config to a subnet. Raises ConfigChanged where the config was another before we had one."""
+        node = self._node
+        node.doing = "waiting for the network config"
+        network = node.network = check_network(await membership.network_config(), self._plugins)
+        for warning in network.warnings:
+            log.warning("config-warning %s", warning)
+        node.doing = "looking for the underlay"
+        underlay = node.underlay = await find_underlay(self._config, self._netlink, network)
+        log.info("underlay link=%s mtu=%d because=%r", underlay.link, underlay.mtu, underlay.chosen_because)
+        arguments = () if network.options is None else (network.options,)
+        backend: Backend = self._plugins.make(network.backend, *arguments)
+        node.backend = backend
+        node.doing = "getting a subnet"
+        context = node.context = await self._acquire(network, underlay, backend, membership)
+        return network, backend, context
+
     async def _acquire(
-        self, network: Network, underlay: Underlay, backend: Backend, leases: LeaseManager
+        self, network: Network, underlay: Underlay, backend: Backend, membership: Membership
     ) -> Context:
         """The lease. The data plane needs its prefixes; `advertise` comes before and has no use for either."""
         before = Context(
@@ -251,9 +243,12 @@ class Daemon:
             state_dir=self._config.state_dir,
             dataplane=NoDataPlane(),
             on_publish=self._publish,
+            on_again=self._again.set,
+            kernel=KeptKernel(self._node.keeper, self._netlink),
+            recalled=await membership.recall(list(underlay.public.values())),
         )
         self._advertisement = await backend.advertise(before)
-        prefixes = await leases.acquire(self._claim())
+        prefixes = await membership.acquire(self._claim())
         self._node.dataplane = UserSpace(
             run_dir=self._node.run_dir,
             keeper=self._node.keeper,
@@ -270,19 +265,20 @@ class Daemon:
             public=dict(self._node.underlay.public),
             advertisement=self._advertisement,
             previous=subnet_env.previous_subnets(self._config.subnet_file),
+            node_id=self._node_id,
         )
 
     async def _publish(self, advertisement: Advertisement) -> None:
         self._advertisement = advertisement
-        if self._node.leases is not None:
-            await self._node.leases.update(self._claim())
+        await self._node.membership.update(self._claim())
 
     async def _start_backend(self, network: Network, backend: Backend, context: Context) -> None:
         """Tried until it works: what is in the way (a port in use) may go."""
         assert self._footprint is not None
         self._footprint.write_record()
         self._set_sysctls(network, context)
-        self._node.keeper.want("node", Wanted(routes=tuple(cover(one) for one in context.networks)))
+        covers = tuple(cover(one) for one in context.networks) if network.backend.owns_the_way else ()
+        self._node.keeper.want("node", Wanted(routes=covers))
         said = ""
         while True:
             try:
@@ -298,10 +294,10 @@ class Daemon:
 
     # --- what goes on ---------------------------------------------------------------------------------------------
 
-    async def _follow_peers(self, leases: LeaseManager, backend: Backend, context: Context) -> None:
+    async def _follow_peers(self, membership: Membership, backend: Backend, context: Context) -> None:
         """Carry every set of peers; with the first the node is ready and subnet.env is written."""
         node = self._node
-        async for peers in leases.peers():
+        async for peers in membership.peers():
             begun = time.perf_counter()
             node.peers = peers
             node.report = await backend.reconcile(peers)
@@ -314,14 +310,26 @@ class Daemon:
             for line in node.report.changed:
                 log.info("backend-changed %s", line)
             if node.doing:
+                if node.dataplane is not None and not node.dataplane.wanted:
+                    for line in await stop_forwarders(node.run_dir):  # of a backend that needed one
+                        log.info("not-needed %s", line)
                 node.doing = ""
                 self._write_subnet_file(backend, context)
+
+    async def _reconcile_again(self, backend: Backend) -> None:
+        """Whenever the backend asks for it, once the first peers have been carried."""
+        node = self._node
+        while True:
+            await self._again.wait()
+            self._again.clear()
+            if not node.doing:
+                node.report = await backend.reconcile(node.peers)
 
     async def _underlay_moved(self, others: bool) -> None:
         """After the backend has followed."""
         node = self._node
-        if others and node.leases is not None:
-            await node.leases.update(self._claim())
+        if others:
+            await node.membership.update(self._claim())
         if not node.doing and node.backend is not None and node.context is not None:
             self._write_subnet_file(node.backend, node.context)
 

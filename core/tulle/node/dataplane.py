@@ -163,11 +163,18 @@ class UserSpace:
             "peers": stats.peers if stats else {},
         }
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the backend has asked for a forwarder."""
+        return self._wanted is not None
+
     def ready(self) -> list[str]:
         """Why packets do not pass; empty when they do."""
         reasons: list[str] = []
         if self._supervisor is not None and self._supervisor.handing_over:
             return reasons  # the old one works until the new one does
+        if self._wanted is None:
+            return reasons  # the kernel forwards: nobody wants a forwarder
         if self._session is None:
             reasons.append("the forwarder is not running yet")
         elif self._applied < self._generation:

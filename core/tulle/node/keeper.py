@@ -1,4 +1,4 @@
-"""Keeps links, addresses and routes as they are wanted: when that changes, when the kernel says that something
+"""Keeps links, addresses, routes and entries as they are wanted: when that changes, when the kernel says that something
 changed, and every 30 s for what no event told.
 
 Several parties want things (the node itself, the data plane, a backend); each states its whole part.
@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import chain
 
 import msgspec
 
@@ -22,6 +23,10 @@ log = logging.getLogger("tulle.kernel")
 
 PASS_S = 30.0
 KEPT_MENDS = 50
+REST = 3.0
+"""After a pass of t seconds the next one waits REST * t: with thousands of entries, whoever changes routes all the time
+costs a quarter of a processor, and no more."""
+LONGEST_REST_S = 1.0
 
 
 class Mend(msgspec.Struct, frozen=True):
@@ -47,6 +52,8 @@ class Keeper:
         self._turn = asyncio.Lock()
         self._bell = asyncio.Event()
         self._settled: set[str] = set()
+        self._disturbed = True
+        """Since the last pass."""
 
     def want(self, party: str, wanted: Wanted) -> None:
         """A party's whole part; it is applied by the next pass."""
@@ -56,6 +63,7 @@ class Keeper:
 
     def wake(self) -> None:
         """Something may have changed in the kernel."""
+        self._disturbed = True
         self._bell.set()
 
     def remember(self, lines: Iterable[str]) -> None:
@@ -64,13 +72,16 @@ class Keeper:
             self.mend_count += 1
             self.mends.append(Mend(self._wall(), line))
 
-    async def settle(self) -> Report:
-        """One pass now. What it changes for parts that were settled before is a mend, and is remembered."""
+    async def settle(self, *, trusting: bool = False) -> Report:
+        """One pass now. What it changes for parts that were settled before is a mend, and is remembered. `trusting`:
+        where nothing woke us since the last pass, what that saw is taken for what is there. Our own change wakes us to
+        look again."""
         async with self._turn:
             self._bell.clear()
+            trusting, self._disturbed = trusting and not self._disturbed, False
             mending = set(self._parts) <= self._settled
             lines = [line for make in self.before_pass for line in await make()]
-            report = await self._netlink.reconcile(self._all())
+            report = await self._netlink.reconcile(self._all(), trusting=trusting)
             lines += report.changed
             for line in lines:
                 log.info("%s %s", "kernel-mended" if mending else "kernel-set", line)
@@ -91,8 +102,10 @@ class Keeper:
                     await self._bell.wait()
             except TimeoutError:
                 pass
+            begun = time.monotonic()
             try:
                 await self.settle()
+                await asyncio.sleep(min(REST * (time.monotonic() - begun), LONGEST_REST_S))
             except OSError as error:
                 log.warning("kernel-pass-failed error=%s (tried again)", error)
                 await asyncio.sleep(1.0)
@@ -100,7 +113,10 @@ class Keeper:
     def _all(self) -> Wanted:
         parts = self._parts.values()
         return Wanted(
-            links=tuple(one for part in parts for one in part.links),
-            addresses=tuple(one for part in parts for one in part.addresses),
-            routes=tuple(one for part in parts for one in part.routes),
+            links=tuple(chain.from_iterable(part.links for part in parts)),
+            addresses=tuple(chain.from_iterable(part.addresses for part in parts)),
+            routes=tuple(chain.from_iterable(part.routes for part in parts)),
+            neighbours=tuple(chain.from_iterable(part.neighbours for part in parts)),
+            fdb=tuple(chain.from_iterable(part.fdb for part in parts)),
+            partial=any(part.partial for part in parts),
         )

@@ -1,4 +1,5 @@
-"""`tulled`: the program. Reads flags, environment and config file, opens the store, runs the daemon, answers signals.
+"""`tulled`: the program. Reads flags, environment and config file, opens the store (or the subnet manager in its
+place), runs the daemon, answers signals.
 
 Exit status: 0 after SIGTERM or `tulle down`, 1 when the node cannot go on, 2 for a configuration that is wrong.
 """
@@ -18,7 +19,6 @@ from tulle.config.daemon import DaemonConfig
 from tulle.config.errors import ConfigError
 from tulle.config.flags import peek
 from tulle.contracts.specs import StoreSpec, load
-from tulle.contracts.store import Denied, Store
 from tulle.node import logs
 from tulle.node.settings import Settings, gather
 from tulle.plugins import PluginError, Plugins, load_plugins
@@ -26,6 +26,8 @@ from tulle.plugins import PluginError, Plugins, load_plugins
 if TYPE_CHECKING:
     import asyncio
 
+    from tulle.node.daemon import Daemon
+    from tulle.node.membership import Membership
     from tulle.node.reload import Reloader
 
 log = logging.getLogger("tulle.node")
@@ -55,17 +57,26 @@ def run(argv: Sequence[str]) -> int:
             check_store(config, plugins)
             print(_effective(settings, config, plugins), end="")
             return 0
+        from tulle.node.membership import open_membership  # heavy: only when the flags have been found right
+
         lines = logs.Log(config.verbosity, config.log_format)
-        store = open_store(config, plugins)
+        membership = open_membership(config, plugins)
     except (ConfigError, PluginError) as error:
         print(f"tulled: {error}", file=sys.stderr)
         return 2
-    import asyncio  # heavy: only when the flags have been found right
+    import asyncio
+
+    from tulle.node.rights import what_is_lacking
 
     _tell_inactive(settings)
     try:
+        _tell_start(settings, config, membership)
+        lacking = what_is_lacking(config)
+        if lacking:
+            log.error("cannot-go-on %s", lacking)
+            return 1
         return asyncio.run(
-            _run(settings, config, plugins, store, lines, lambda: gather(plugins, argv, os.environ))
+            _run(settings, config, plugins, membership, lines, lambda: gather(plugins, argv, os.environ))
         )
     finally:
         lines.tell_ended(everything=True)
@@ -83,7 +94,7 @@ def _answer(settings: Settings) -> str:
 def _effective(settings: Settings, config: DaemonConfig, plugins: Plugins) -> str:
     from tulle.config.effective import as_json, as_text, effective
 
-    found = effective(settings.groups, settings.parsed, config, plugins.stores())
+    found = effective(settings.groups, settings.parsed, config, plugins.store_choices())
     if settings.parsed.check == "json":
         return as_json(found, settings.file) + "\n"
     return as_text(found, settings.file)
@@ -97,8 +108,8 @@ def _tell_inactive(settings: Settings) -> None:
 
 def check_store(config: DaemonConfig, plugins: Plugins) -> None:
     """What the store says to its settings without being opened. Raises PluginError."""
-    spec = plugins.find("tulle_stores", StoreSpec, config.store, "--store")
-    if not spec.check:
+    spec = plugins.store_choice(config.store)
+    if not isinstance(spec, StoreSpec) or not spec.check:
         return
     try:
         load(spec.check)(config.store_settings)
@@ -112,48 +123,36 @@ def check_store(config: DaemonConfig, plugins: Plugins) -> None:
         ) from error
 
 
-def open_store(config: DaemonConfig, plugins: Plugins) -> Store:
-    """Raises ConfigError or PluginError; reaches nothing yet."""
-    spec = plugins.find("tulle_stores", StoreSpec, config.store, "--store")
-    try:
-        store: Store = plugins.make(spec, config.store_settings)
-    except ValueError as error:
-        raise PluginError(f"--store {config.store}: {error}") from error
-    return store
+def _tell_start(settings: Settings, config: DaemonConfig, membership: Membership) -> None:
+    where = f"{membership.name} at {membership.location}"
+    if config.store_default:
+        where += f" ({SINGLE_MACHINE})"
+    log.info(
+        "starting tulled=%s node=%s store=%s prefix=%s",
+        __version__,
+        config.node_name,
+        where,
+        membership.prefix or "none",
+    )
+    for name in sorted(settings.parsed.given):
+        log.debug("setting --%s=%s (%s)", name, settings.parsed.shown()[name], settings.parsed.sources[name])
 
 
 async def _run(
     settings: Settings,
     config: DaemonConfig,
     plugins: Plugins,
-    store: Store,
+    membership: Membership,
     lines: logs.Log,
     read_again: Callable[[], Settings],
 ) -> int:
     # Heavy imports come after the flags have been found right.
     import asyncio
 
-    from tulle.kernel.underlay import NoUnderlay
-    from tulle.lease.errors import DuplicateNode, SubnetLost
     from tulle.node.daemon import Daemon
-    from tulle.node.identity import IdentityError
     from tulle.node.reload import Reloader
-    from tulle.node.rights import what_is_lacking
-    from tulle.node.rundir import AlreadyRunning
 
-    where = f"{config.store} at {store.location}"
-    if config.store_default:
-        where += f" ({SINGLE_MACHINE})"
-    log.info(
-        "starting tulled=%s node=%s store=%s prefix=%s", __version__, config.node_name, where, config.prefix
-    )
-    for name in sorted(settings.parsed.given):
-        log.debug("setting --%s=%s (%s)", name, settings.parsed.shown()[name], settings.parsed.sources[name])
-    lacking = what_is_lacking(config)
-    if lacking:
-        log.error("cannot-go-on %s", lacking)
-        return 1
-    daemon = Daemon(config, plugins, store)
+    daemon = Daemon(config, plugins, membership)
     loop = asyncio.get_running_loop()
     telling = asyncio.create_task(_tell_held_back(lines))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -162,26 +161,34 @@ async def _run(
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     reloading = asyncio.create_task(_reload(hung_up, Reloader(settings, read_again, lines, daemon)))
     try:
+        return await _to_its_end(daemon)
+    finally:
+        telling.cancel()
+        reloading.cancel()
+
+
+async def _to_its_end(daemon: Daemon) -> int:
+    """Errors whose text is made for people are its last word, with an exit status; others are bugs and are raised."""
+    from tulle.kernel.underlay import NoUnderlay
+    from tulle.node.identity import IdentityError
+    from tulle.node.membership import ENDS, ManagerFault
+    from tulle.node.rundir import AlreadyRunning
+
+    try:
         await daemon.run()
     except (ConfigError, PluginError) as error:
         log.error("config-wrong %s", error)
         return 2
-    except (
-        AlreadyRunning,
-        IdentityError,
-        NoUnderlay,
-        DuplicateNode,
-        SubnetLost,
-        Denied,
-        OSError,
-        ValueError,
-    ) as error:
+    except (AlreadyRunning, IdentityError, NoUnderlay, *ENDS) as error:
         log.error("cannot-go-on %s", error)
         return 1
-    finally:
-        telling.cancel()
-        reloading.cancel()
-    log.info("ended packets go on (`tulle down` takes everything away)")
+    except ManagerFault as error:
+        log.error("cannot-go-on %s", error, exc_info=error.__cause__)
+        return 1
+    if daemon.leaves_something:
+        log.info("ended packets go on (`tulle down` takes everything away)")
+    else:
+        log.info("ended nothing of tulle's is set up here")
     return 0
 
 

@@ -63,7 +63,17 @@ class RunDir:
 
     def take(self) -> None:
         """Make the directory and hold the lock as long as this process lives. Raises AlreadyRunning, OSError."""
-        descriptor = self._open_lock()
+        while True:
+            descriptor = self._open_lock()
+            self._wait_for(descriptor)
+            if _is_at(descriptor, self._lock_path):
+                break
+            os.close(descriptor)  # who held it took the file away with everything else
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        self._lock = descriptor
+
+    def _wait_for(self, descriptor: int) -> None:
         while not _locked(descriptor):
             holder = self.holder()
             if holder is not None:
@@ -73,18 +83,12 @@ class RunDir:
                     "stop it, or give this one another --run-dir"
                 )
             time.sleep(LOCK_RETRY_S)  # somebody looked for the holder just now, or has not said his name yet
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-        self._lock = descriptor
 
     def hold(self) -> Path | None:
         """Take the lock again where its file was removed or replaced; returns the path then. Raises AlreadyRunning,
         OSError."""
-        if self._lock is None:
+        if self._lock is None or _is_at(self._lock, self._lock_path):
             return None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(self._lock), self._lock_path.stat()):
-                return None
         os.close(self._lock)
         self._lock = None
         self.take()
@@ -127,6 +131,13 @@ class RunDir:
     def write_record(self, record: Record) -> None:
         write_atomically(self._record_path, msgspec.json.encode(record), mode=0o600)
 
+    def leave(self) -> None:
+        """Take socket and lock away where nothing else was ever put here: whoever only looks finds no trace of a tulled
+        that ended before it changed anything. Call it while the lock is held."""
+        with contextlib.suppress(OSError):
+            if {one.name for one in self.path.iterdir()} <= {self.api_socket.name, self._lock_path.name}:
+                self.clear()
+
     def clear(self) -> list[str]:
         """Remove our files, and the directory where nothing else is in it."""
         removed = []
@@ -146,3 +157,11 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether this open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -55,7 +55,7 @@ def _gather(plugins: Plugins, argv: Sequence[str], environ: Mapping[str, str], d
         if parsed.asked:
             return Settings(groups, parsed, None)
         engines = [spec.name for spec in plugins.engines()]
-        config = daemon_config(parsed, plugins.stores(), hostname=os.uname().nodename, engines=engines)
+        config = daemon_config(parsed, plugins.store_choices(), hostname=os.uname().nodename, engines=engines)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems], error.what) from None
     if problems:

@@ -8,27 +8,23 @@ import msgspec
 
 from tulle.config.daemon import DaemonConfig
 from tulle.contracts.backend import Backend, Peer, Problem, Report, Underlay
-from tulle.contracts.store import Store
-from tulle.lease.manager import LeaseManager
 from tulle.node.components import Components
 from tulle.node.context import Context
 from tulle.node.dataplane import UserSpace
 from tulle.node.keeper import Keeper
+from tulle.node.membership import Membership
 from tulle.node.network import Network
 from tulle.node.rundir import RunDir
-from tulle.node.storewatch import StoreWatch
 
 
 class NodeState(msgspec.Struct, kw_only=True):
     """None: that step has not been reached."""
 
     config: DaemonConfig
-    store: Store
-    store_watch: StoreWatch
+    membership: Membership
     run_dir: RunDir
     keeper: Keeper
     components: Components
-    leases: LeaseManager | None = None
     network: Network | None = None
     underlay: Underlay | None = None
     context: Context | None = None

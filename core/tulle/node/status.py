@@ -11,9 +11,7 @@ from tulle.contracts.backend import JsonObject, Peer, Problem, Underlay
 from tulle.net.prefix import Family
 from tulle.node.answers import (
     DataplaneAnswer,
-    LeaseAnswer,
     MendAnswer,
-    MirrorAnswer,
     PeerAnswer,
     StatusAnswer,
     StoreAnswer,
@@ -56,21 +54,10 @@ def is_named(one: Peer, text: str) -> bool:
 
 def problems(node: NodeState) -> list[Problem]:
     """What does not work now, also where packets still pass."""
-    found = node.problems()
-    watch = node.store_watch
-    if watch.up is False:
-        advice = "packets go on with what is known; see that the store runs and is reached from here"
-        found.append(Problem("store-away", node.store.location, f"{watch.error}; {advice}"))
+    found = [*node.problems(), *node.membership.problems()]
     for error in node.dataplane.status()["errors"] if node.dataplane is not None else ():
         advice = "no packets go to this peer; its log and ours say more"
         found.append(Problem("peer-refused", node.config.node_name, f"{error}; {advice}"))
-    leases = node.leases.status() if node.leases is not None else {}
-    if drift := leases.get("config_drift"):
-        found.append(Problem(f"config-{drift['kind']}", "the network config", drift["message"]))
-    for name, mirror in leases.get("mirrors", {}).items():
-        if mirror["problems"]:
-            message = f"{mirror['problems']} keys make no sense and are left out: `tulle leases` shows which"
-            found.append(Problem("store-unreadable", name, message))
     return found
 
 
@@ -87,16 +74,18 @@ def traffic_of(counters: Mapping[str, float]) -> Traffic:
 
 
 def _store(node: NodeState) -> StoreAnswer:
-    leases = node.leases.status() if node.leases is not None else {}
+    membership = node.membership
+    told = membership.told()
     return StoreAnswer(
-        name=node.config.store,
-        location=node.store.location,
-        single_machine=node.store.single_machine,
+        name=membership.name,
+        location=membership.location,
+        single_machine=membership.single_machine,
         by_default=node.config.store_default,
-        prefix=node.config.prefix,
-        mirrors=msgspec.convert(leases.get("mirrors", {}), dict[str, MirrorAnswer]),
-        lease=msgspec.convert(leases.get("lease"), LeaseAnswer | None),
-        **node.store_watch.status(),
+        prefix=membership.prefix,
+        mirrors=dict(told.mirrors),
+        lease=told.lease,
+        detail=dict(told.detail),
+        **membership.watch.status(),
     )
 
 

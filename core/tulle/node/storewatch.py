@@ -1,4 +1,5 @@
-"""How the store is, for status and metrics: asked every few seconds, and what the mirrors notice before that.
+"""How the store is (or what a plugin's subnet manager stands on), for status and metrics: asked every few seconds, and
+what the mirrors notice before that.
 
 What the node needs of the store goes other ways.
 """
@@ -8,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Protocol
 
 from tulle.contracts.backend import JsonObject
-from tulle.contracts.store import Store, StoreError
+from tulle.contracts.store import Health, StoreError
+from tulle.node.answers import MirrorAnswer
 
 ASK_S = 10.0
 ASK_AWAY_S = 2.0
@@ -25,11 +27,19 @@ Doubt = Callable[[], str]
 """Why the mirrors are cut off from the store; "" while they are not."""
 
 
+class Asked(Protocol):
+    """A store, or a subnet manager."""
+
+    async def health(self) -> Health:
+        """Raises StoreError; an OSError of a plugin's manager says the same."""
+        ...
+
+
 class StoreWatch:
     """`run` is its task."""
 
     def __init__(
-        self, store: Store, *, doubt: Doubt = lambda: "", wall: Callable[[], float] = time.time
+        self, store: Asked, *, doubt: Doubt = lambda: "", wall: Callable[[], float] = time.time
     ) -> None:
         self.outages = 0
         self.latency_s = 0.0
@@ -59,7 +69,7 @@ class StoreWatch:
         """One question. The store is back when it answers and no mirror is cut off."""
         try:
             health = await self._store.health()
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             self._turn_away(str(error))
             return
         self.latency_s, self._endpoint, self._version = health.latency_s, health.endpoint, health.version
@@ -103,11 +113,11 @@ class StoreWatch:
         }
 
 
-def cut_off(mirrors: Mapping[str, Mapping[str, Any]]) -> str:
-    """Why one of these is away, as `LeaseManager.status` tells of its mirrors; "" where none is."""
+def cut_off(mirrors: Mapping[str, MirrorAnswer]) -> str:
+    """Why one of these is away; "" where none is."""
     errors = (
-        one["last_error"] or "its watch ended"
+        one.last_error or "its watch ended"
         for one in mirrors.values()
-        if one["state"] == "away" and one["for_s"] >= BLINK_S
+        if one.state == "away" and one.for_s >= BLINK_S
     )
     return next(errors, "")

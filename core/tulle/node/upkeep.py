@@ -88,7 +88,7 @@ class Upkeep:
     async def _forwarder(self) -> list[str]:
         """An unprivileged process cannot make its socket anew; its successor is given one."""
         path, dataplane = self._node.run_dir.forwarder_socket, self._node.dataplane
-        if path.exists() or dataplane is None or dataplane.ready():
+        if dataplane is None or not dataplane.wanted or path.exists() or dataplane.ready():
             return []
         old, new, _ = await dataplane.replace()
         return [f"{path}: was missing, forwarder {old} handed over to {new}, which has one"]

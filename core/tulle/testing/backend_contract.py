@@ -29,13 +29,16 @@ from tulle.contracts.backend import (
     Listen,
     Owned,
     Peer,
+    Report,
     Underlay,
 )
 from tulle.contracts.encapsulation import EncapsulationRef
+from tulle.contracts.kernel import Kernel, LinkFacts, Wanted
 from tulle.net.prefix import Address, Prefix, subnet_key
 
 NETWORKS: Mapping[int, Prefix] = {4: ip_network("10.42.0.0/16"), 6: ip_network("fd42::/48")}
 OWN: Mapping[int, Prefix] = {4: ip_network("10.42.1.0/24"), 6: ip_network("fd42:0:0:1::/64")}
+CONNECTED: Mapping[int, Prefix] = {4: ip_network("192.0.2.0/24"), 6: ip_network("2001:db8::/64")}
 UNDERLAY_MTU = 1500
 FAMILIES: tuple[tuple[Family, ...], ...] = ((4,), (6,), (4, 6))
 
@@ -75,6 +78,25 @@ class RecordingDataPlane:
         return {}
 
 
+class RecordingKernel:
+    """A `contracts.kernel.Kernel` that only remembers."""
+
+    def __init__(self) -> None:
+        self.wanted: Wanted | None = None
+        self.links: dict[str, LinkFacts] = {}
+        """What is there."""
+        self.answer = Report()
+        """To the next `want`, and those after it."""
+
+    async def want(self, wanted: Wanted) -> Report:
+        changed = () if wanted == self.wanted else ("as a test says",)
+        self.wanted = wanted
+        return Report(changed, self.answer.problems)
+
+    async def link(self, name: str) -> LinkFacts | None:
+        return self.links.get(name)
+
+
 class RecordingContext:
     """A `contracts.backend.BackendContext`."""
 
@@ -85,16 +107,24 @@ class RecordingContext:
         }
         self.node = "n1"
         here = {family: outer[family] for family in families}
-        self.underlay = Underlay("eth0", 2, UNDERLAY_MTU, here, here, "a test says so")
+        connected = tuple(CONNECTED[family] for family in families)
+        self.underlay = Underlay("eth0", 2, UNDERLAY_MTU, here, here, "a test says so", connected)
         self.networks = tuple(NETWORKS[family] for family in families)
         self.prefixes: tuple[Prefix, ...] = tuple(OWN[family] for family in families)
         self.state_dir = state_dir
         self.plane = RecordingDataPlane()
         self.dataplane: DataPlane = self.plane
+        self.fake_kernel = RecordingKernel()
+        self.kernel: Kernel = self.fake_kernel
+        self.recalled: Advertisement | None = None
         self.published: list[Advertisement] = []
+        self.asked_again = 0
 
     async def publish(self, advertisement: Advertisement) -> None:
         self.published.append(advertisement)
+
+    def again(self) -> None:
+        self.asked_again += 1
 
 
 class BackendContract:

@@ -6,17 +6,15 @@ class TestMine(SubnetManagerContract):
 
     @asynccontextmanager
     async def manager(self, node):
-        made = MyManager(self.cluster.address, node)
-        async with made.running():
-            yield made
+        yield MyManager({"cluster-address": self.cluster.address})
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -25,6 +23,10 @@ from tulle.contracts.subnet import Claim, SubnetManager
 from tulle.net.prefix import Prefix
 
 WAIT_S = 20.0
+CLOSED_S = 2.0
+"""What tulled gives to `close`."""
+CANCELLED_S = 5.0
+"""For `run` to end."""
 NETWORK, NETWORK_V6 = ip_network("10.42.0.0/16"), ip_network("fd42::/48")
 CONFIG: Mapping[str, Any] = {"Network": str(NETWORK), "SubnetLen": 24, "Backend": {"Type": "udp"}}
 DUAL: Mapping[str, Any] = {**CONFIG, "EnableIPv6": True, "IPv6Network": str(NETWORK_V6)}
@@ -39,7 +41,10 @@ def claim_of(node: str, **changes: Any) -> Claim:
         4: ip_address(f"192.0.2.{number}"),
         6: ip_address(f"2001:db8::{number}"),
     }
-    fields: dict[str, Any] = {"advertisement": Advertisement(type="")} | changes
+    fields: dict[str, Any] = {
+        "advertisement": Advertisement(type=""),
+        "node_id": f"{number:032x}",
+    } | changes
     return Claim(node=node, public=public, **fields)
 
 
@@ -74,9 +79,22 @@ class SubnetManagerContract:
         raise NotImplementedError(f"{type(self).__name__} must override write_config")
 
     def manager(self, node: str) -> AbstractAsyncContextManager[SubnetManager]:
-        """A running manager of the test's cluster; at its end it stops without giving anything back. Called again
-        for the same node it is that node after a restart."""
+        """A manager of the test's cluster, as the factory makes it: the tests call `run`. What it stands on is closed
+        at its end. Called again for the same node it is that node after a restart."""
         raise NotImplementedError(f"{type(self).__name__} must override manager")
+
+    @asynccontextmanager
+    async def running(self, node: str) -> AsyncIterator[SubnetManager]:
+        """A manager that runs; at its end it is cancelled, without giving anything back."""
+        async with self.manager(node) as manager:
+            task = asyncio.create_task(manager.run())
+            try:
+                yield manager
+                assert not task.done(), f"run has ended: {task}"
+            finally:
+                task.cancel()
+                async with asyncio.timeout(CANCELLED_S):
+                    await asyncio.gather(task, return_exceptions=True)
 
     def run(self, test: Callable[[AsyncExitStack], Awaitable[None]]) -> None:
         """The test's own loop; what it enters is left in reverse order."""
@@ -88,7 +106,7 @@ class SubnetManagerContract:
         asyncio.run(whole())
 
     async def joined(self, stack: AsyncExitStack, node: str, **claim: Any) -> tuple[SubnetManager, Any]:
-        manager = await stack.enter_async_context(self.manager(node))
+        manager = await stack.enter_async_context(self.running(node))
         async with asyncio.timeout(WAIT_S):
             return manager, await manager.acquire(claim_of(node, **claim))
 
@@ -105,7 +123,7 @@ class SubnetManagerContract:
 
     def test_the_config_is_waited_for_and_comes_as_it_was_written(self) -> None:
         async def test(stack: AsyncExitStack) -> None:
-            manager = await stack.enter_async_context(self.manager("n1"))
+            manager = await stack.enter_async_context(self.running("n1"))
             asked = asyncio.create_task(manager.network_config())
             done, _ = await asyncio.wait({asked}, timeout=0.1)
             assert not done
@@ -221,6 +239,65 @@ class SubnetManagerContract:
             await watched.until(lambda peers: [one.node for one in peers] == ["n3"])
             _, again = await self.joined(stack, "n4")
             assert again == subnets
+
+        self.run(test)
+
+    def test_who_closes_keeps_its_subnet_and_can_come_back_at_once(self) -> None:
+        async def test(stack: AsyncExitStack) -> None:
+            await self.write_config(json.dumps(CONFIG))
+            other, _ = await self.joined(stack, "n2")
+            watched = await self.watched(stack, other)
+            async with self.running("n1") as first:
+                before = await first.acquire(claim_of("n1"))
+                await watched.until(lambda peers: [one.prefixes for one in peers] == [before])
+                async with asyncio.timeout(CLOSED_S):
+                    await first.close()
+            _, third = await self.joined(stack, "n3")
+            assert third != before
+            await watched.until(lambda peers: {one.prefixes for one in peers} == {before, third})
+            _, after = await self.joined(stack, "n1")
+            assert after == before
+
+        self.run(test)
+
+    def test_a_name_that_was_given_back_is_free_for_another_machine(self) -> None:
+        async def test(stack: AsyncExitStack) -> None:
+            await self.write_config(json.dumps(CONFIG))
+            async with self.running("n1") as first:
+                await first.acquire(claim_of("n1"))
+                await first.release()
+            _, found = await self.joined(stack, "n1", node_id="another machine")
+            assert found
+
+        self.run(test)
+
+    def test_where_it_is_is_known_before_it_runs(self) -> None:
+        async def test(stack: AsyncExitStack) -> None:
+            manager = await stack.enter_async_context(self.manager("n1"))
+            assert isinstance(manager, SubnetManager)
+            assert manager.location
+
+        self.run(test)
+
+    def test_what_it_says_of_itself_is_json_at_any_time(self) -> None:
+        async def test(stack: AsyncExitStack) -> None:
+            await self.write_config(json.dumps(CONFIG))
+            idle = await stack.enter_async_context(self.manager("n2"))
+            joined, _ = await self.joined(stack, "n1")
+            for manager in (idle, joined):
+                status = manager.status()
+                assert json.loads(json.dumps(status)) == status
+
+        self.run(test)
+
+    def test_what_it_stands_on_answers(self) -> None:
+        async def test(stack: AsyncExitStack) -> None:
+            await self.write_config(json.dumps(CONFIG))
+            manager, _ = await self.joined(stack, "n1")
+            async with asyncio.timeout(WAIT_S):
+                health = await manager.health()
+            assert health.endpoint
+            assert 0 <= health.latency_s < WAIT_S
 
         self.run(test)
 

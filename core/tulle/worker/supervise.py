@@ -85,7 +85,8 @@ class Supervisor:
             session = await connect(self.path, self._decode, greeting_s)
             await fetch(session)
         except (WorkerGone, FrameError, OSError) as error:
-            log.info("worker-not-adopted error=%s", error)
+            if self.path.exists():  # else it is a first start, and there is nothing to say
+                log.info("worker-not-adopted error=%s", error)
             if session is not None:
                 session.close()
             session = None

@@ -70,6 +70,7 @@ def test_what_is_set_is_shown_as_it_was_written(tulle: Any, store: tuple[str, ..
     assert "written: /coreos.com/network/config in sqlite" in said.out
     assert "Strange" in said.err  # a warning: nobody knows this key
     assert tulle("config", "show", *store).out == GOOD + "\n"
+    assert json.loads(tulle("config", "show", "-o", "json", *store).out) == json.loads(GOOD)
 
 
 def test_another_prefix_is_another_cluster(tulle: Any, store: tuple[str, ...], tmp_path: Path) -> None:
@@ -78,6 +79,16 @@ def test_another_prefix_is_another_cluster(tulle: Any, store: tuple[str, ...], t
     tulle("config", "set", file, *store, "--etcd-prefix=/other")
     assert tulle("config", "show", *store).status == 1
     assert tulle("config", "show", *store, "--etcd-prefix=/other").status == 0
+
+
+def test_check_gives_all_problems_as_data(tulle: Any, store: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"Network": "10.5.0.0/29", "Backend": {"Type": "pigeon"}}')
+    said = tulle("config", "check", file, "-o", "json", *store)
+    assert said.status == 2
+    found = json.loads(said.out)
+    assert found["ok"] is False
+    assert [one["key"] for one in found["problems"]] == ["Network", "Backend.Type"]
 
 
 def test_check_says_ok_and_shows_the_defaults(tulle: Any, store: tuple[str, ...], tmp_path: Path) -> None:

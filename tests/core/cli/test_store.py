@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from tulle.cli.store import NoStore, StoreAccess, find_store
+from tulle.cli.store import KeptElsewhere, NoStore, StoreAccess, find_store
 from tulle.config.errors import ConfigError
+from tulle.contracts.specs import OptionSpec, SubnetManagerSpec
+from tulle.hookspecs import hookimpl
 from tulle.node.client import ApiError
 from tulle.node.http import HttpError
 from tulle.node.rundir import Record, RunDir
-from tulle.plugins import PluginError, Plugins, load_plugins
+from tulle.plugins import PluginError, PluginInfo, Plugins, load_plugins
 
 
 @pytest.fixture
@@ -162,3 +164,56 @@ def test_settings_that_the_store_refuses_are_said_by_its_name(plugins: Plugins, 
         return error
 
     assert "ftp" in access.run_without(reason)
+
+
+class ThirdParty:
+    """A plugin with a subnet manager, which no command ever makes."""
+
+    @hookimpl
+    def tulle_subnet_managers(self) -> list[SubnetManagerSpec]:
+        options = (OptionSpec(name="cluster-file"),)
+        return [SubnetManagerSpec(name="theirs", factory="a:b", options=options, chosen_by=("cluster-file",))]
+
+
+@pytest.fixture
+def with_manager(plugins: Plugins) -> Plugins:
+    plugins.add(PluginInfo(name="third-party", version="1"), ThirdParty())
+    return plugins
+
+
+def test_where_a_subnet_manager_is_meant_there_is_no_store_to_open_or_to_make(
+    with_manager: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TULLED_CLUSTER_FILE", "/x")
+    access = found(with_manager, tmp_path)
+
+    async def never(store: object) -> None:
+        raise AssertionError
+
+    async def told(store: object, why: str) -> str:
+        assert store is None
+        return why
+
+    for makes in (False, True):
+        with pytest.raises(
+            KeptElsewhere, match=r"kept by the subnet manager theirs \(by TULLED_CLUSTER_FILE\)"
+        ):
+            access.run(never, makes=makes)
+    assert access.run_without(told) == access.elsewhere()
+    assert "tulle status" in access.elsewhere()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_store_is_meant_a_subnet_manager_that_is_installed_does_not_matter(
+    with_manager: Plugins, tmp_path: Path
+) -> None:
+    assert found(with_manager, tmp_path, store="memory").elsewhere() == ""
+
+
+def test_the_running_tulled_may_have_a_subnet_manager(
+    with_manager: Plugins, short_dir: Path, serving: Any
+) -> None:
+    answer = {"store": "theirs", "settings": {"cluster-file": "/x"}, "prefix": "/p"}
+    with serving(short_dir, {"store": answer}):
+        access = found(with_manager, short_dir)
+    assert f"theirs (of the tulled that runs at {short_dir})" in access.elsewhere()

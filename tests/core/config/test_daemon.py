@@ -12,7 +12,7 @@ from tulle.config.daemon import CORE_OPTIONS, DaemonConfig, daemon_config, daemo
 from tulle.config.errors import ConfigError
 from tulle.config.flags import parse_flags
 from tulle.config.inactive import INACTIVE_OPTIONS
-from tulle.contracts.specs import OptionSpec, StoreSpec
+from tulle.contracts.specs import OptionSpec, StoreSpec, SubnetManagerSpec
 
 FAR = StoreSpec(
     name="far",
@@ -259,6 +259,40 @@ def test_a_plugin_that_brings_the_kubernetes_manager_may_be_asked_for_it() -> No
     parsed = parse_flags(daemon_options(STORES, [manager]), ["--kube-subnet-mgr"], {})
     config = daemon_config(parsed, STORES, hostname="h")
     assert (config.options["kube-subnet-mgr"], config.inactive) == (True, {})
+
+
+MANAGER = SubnetManagerSpec(
+    name="cluster",
+    factory="a:b",
+    aliases=("kube",),
+    chosen_by=("kube-subnet-mgr",),
+    options=(OptionSpec(name="kube-subnet-mgr", kind="bool", flannel=True), OptionSpec(name="kube-api-url")),
+)
+
+
+@pytest.mark.parametrize(
+    ("argv", "store"),
+    [
+        (["--store=cluster"], "cluster"),
+        (["--store=kube"], "cluster"),
+        (["--kube-subnet-mgr"], "cluster"),
+        (["--kube-subnet-mgr=false"], "near"),
+        (["--kube-subnet-mgr", "--far-endpoints=x"], "far"),
+        (["--kube-subnet-mgr", "--store=near"], "near"),
+        (["--kube-api-url=x"], "near"),
+    ],
+)
+def test_a_subnet_manager_is_chosen_as_a_store_is_after_the_stores(argv: list[str], store: str) -> None:
+    choices = (*STORES, MANAGER)
+    parsed = parse_flags(daemon_options(choices), argv, {})
+    config = daemon_config(parsed, choices, hostname="h")
+    assert config.store == store
+    if store == "cluster":
+        assert config.store_settings == {
+            "kube-subnet-mgr": "--kube-subnet-mgr" in argv,
+            "kube-api-url": None,
+        }
+    assert not config.options.keys() & {"kube-subnet-mgr", "kube-api-url"}
 
 
 def test_no_dump_shows_a_secret() -> None:

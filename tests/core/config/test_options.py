@@ -29,7 +29,7 @@ class Rich(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.MTU is not None and self.MTU < 68:
-            raise ValueError("MTU is below 68")
+            raise ValueError("MTU: 20 is too small; give at least 68")
 
 
 def problems(type: type[msgspec.Struct], raw: dict[str, Any]) -> list[str]:
@@ -79,9 +79,7 @@ def test_a_required_field_that_is_missing_is_named(raw: dict[str, Any]) -> None:
 
 
 def test_what_the_type_itself_refuses_is_a_problem() -> None:
-    assert problems(Rich, {"Key": "long", "MTU": 20}) == [
-        "Backend: MTU is below 68; give values that go together"
-    ]
+    assert problems(Rich, {"Key": "long", "MTU": 20}) == ["Backend: MTU: 20 is too small; give at least 68"]
 
 
 def test_two_keys_of_one_meaning_are_a_problem() -> None:

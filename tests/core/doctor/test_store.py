@@ -58,6 +58,20 @@ def test_a_store_that_is_away_is_one_error(make_context: MakeContext) -> None:
     assert "no such file" in never.what
 
 
+@pytest.mark.parametrize(
+    ("state", "severity"),
+    [("connected", "ok"), ("not asked yet", "ok"), ("away", "error"), (None, "skipped")],
+)
+def test_of_a_subnet_manager_only_tulled_can_say_how_it_is(
+    make_context: MakeContext, state: str | None, severity: str
+) -> None:
+    status = None if state is None else {"store": {"state": state, "last_error": "no way there"}}
+    context = make_context(store=None, store_error="elsewhere", kept_elsewhere=True, status=status)
+    (found,) = asyncio.run(check(context))
+    assert found.severity == severity
+    assert ("no way there" in found.what) == (state == "away")
+
+
 class ReadOnly(MemoryStore):
     """As etcd answers a user who may only read."""
 

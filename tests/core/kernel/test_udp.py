@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,30 @@ def test_no_descriptor_is_left_when_opening_fails(netns: Any) -> None:
         with pytest.raises(OSError, match="in use"):
             netns.call(open_udp, Listen(6, PORT, False))
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def untested() -> Iterator[None]:
+    """As at the start of a process."""
+    udp.gro_is_off.cache_clear()
+    yield
+    udp.gro_is_off.cache_clear()
+
+
+def test_this_kernel_receives_trains_as_they_were_sent(untested: None) -> None:
+    assert udp.gro_is_off() == ""
+
+
+def test_a_kernel_that_changes_trains_gets_no_gro(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, netns: Any, untested: None
+) -> None:
+    monkeypatch.setattr(udp, "_received", lambda sock, total: [b"x" * total])
+    assert "arrived changed" in udp.gro_is_off()
+    assert "gro-off" in caplog.text
+    with netns.call(open_udp, Listen(4, PORT, True)) as opened:
+        assert option(opened, socket.IPPROTO_UDP, udp.UDP_GRO) == 0
+
+
+def test_where_loopback_is_down_nothing_is_proven_and_gro_is_on(netns: Any, untested: None) -> None:
+    netns.ip("link set lo down")
+    assert netns.call(udp.gro_is_off) == ""

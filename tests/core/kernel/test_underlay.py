@@ -258,3 +258,20 @@ def test_addresses_of_the_clusters_own_networks_are_no_way_to_other_nodes() -> N
     assert seen.links == (link("cni0", 5),)
     with pytest.raises(NoUnderlay):
         choose(Wish(), {}, [4], seen)
+
+
+def test_connected_is_what_the_links_addresses_reach_without_a_gateway() -> None:
+    seen = link(
+        "eth0",
+        2,
+        "198.51.100.9/28",
+        "192.0.2.11/24",
+        "192.0.2.10/24",
+        "192.0.2.77/32",
+        "fd00::1/64",
+        "fe80::1/64",
+    )
+    everything = Surroundings((LO, seen, ETH1), NODE.ways)
+    networks = [ip_network("192.0.2.0/24"), ip_network("198.51.100.0/28"), ip_network("fd00::/64")]
+    assert list(pick("eth0", needed=(4, 6), seen=everything).connected) == networks
+    assert list(pick("eth0", needed=(4,), seen=everything).connected) == networks[:2]

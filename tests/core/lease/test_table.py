@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,10 +122,17 @@ def test_a_value_that_stops_making_sense_ends_the_peer() -> None:
     assert peers.peers() == ()
 
 
-def test_backend_data_that_is_no_object_is_not_given_to_backends() -> None:
+@pytest.mark.parametrize(
+    ("data", "text"), [("[7]", None), ("7", None), ("null", None), ('"a text"', "a text")]
+)
+def test_of_backend_data_that_is_no_object_only_a_text_is_given_to_backends(
+    data: str, text: str | None
+) -> None:
     peers = table()
-    peers.apply(changes(lease("10.5.9.0-24", b'{"PublicIP":"192.0.2.9","BackendData":"text"}')), None)
-    assert peers.peers()[0].data == {}
+    value = f'{{"PublicIP":"192.0.2.9","BackendData":{data}}}'.encode()
+    peers.apply(changes(lease("10.5.9.0-24", value)), None)
+    (peer,) = peers.peers()
+    assert (peer.data, peer.data_text) == ({}, text)
 
 
 def test_a_change_that_changes_nothing_is_none() -> None:

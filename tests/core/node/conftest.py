@@ -12,12 +12,11 @@ from core.kernel.conftest import netns as netns
 from tulle.kernel.netlink import Netlink
 from tulle.node.components import Components
 from tulle.node.keeper import Keeper
+from tulle.node.membership import open_membership
 from tulle.node.rundir import RunDir
 from tulle.node.settings import gather
 from tulle.node.state import NodeState
-from tulle.node.storewatch import StoreWatch
 from tulle.plugins import load_plugins
-from tulle_memory.store import MemoryStore
 
 
 @pytest.fixture
@@ -36,11 +35,9 @@ def make_node(tmp_path: Path) -> Callable[[], NodeState]:
         places = [f"--{name}-dir={tmp_path / name}" for name in ("run", "state")]
         config = gather(plugins, ["--node-name=n1", "--store=memory", *places], {}, "").config
         assert config is not None
-        store = MemoryStore()
         return NodeState(
             config=config,
-            store=store,
-            store_watch=StoreWatch(store),
+            membership=open_membership(config, plugins),
             run_dir=RunDir(config.run_dir),
             keeper=Keeper(Netlink()),
             components=Components(plugins),

@@ -68,7 +68,7 @@ class Served:
         await self._stop.wait()
         api.close()
         health_socket.close()
-        await node.store.close()
+        await node.membership.let_go()
 
     async def _remove(self, release: bool) -> list[str]:
         self.taken_down.append(release)

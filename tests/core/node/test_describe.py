@@ -88,7 +88,7 @@ def test_what_the_methods_answer_fits_the_description(make_node: Callable[[], No
         )
         api = Api(Path("unused"), methods(node, down))
         found = {one.path: await api.handle(Request(one.verb, f"/v1/{one.path}", {}, None)) for one in OWN}
-        await node.store.close()
+        await node.membership.let_go()
         return {path: json.loads(msgspec.json.encode(answer)) for path, answer in found.items()}
 
     document = describe.openapi(OWN)

@@ -56,7 +56,7 @@ def serving(
                 await test(server, node)
         finally:
             server.close()
-            await node.store.close()
+            await node.membership.let_go()
 
     asyncio.run(run())
 

@@ -147,6 +147,7 @@ def test_a_broken_network_config_in_the_store_is_status_2_and_changes_nothing(
     assert "Traceback" not in done.stderr
     assert [line.split(":")[1].strip() for line in done.stdout.splitlines()] == ["lo"]
     assert not (tmp_path / "subnet.env").exists()
+    assert not (tmp_path / "run").exists()
     assert asyncio.run(keys_in(file)) == [(CONFIG_KEY, text)]
 
 
@@ -181,6 +182,8 @@ def test_a_store_file_in_a_missing_directory_is_made_and_tulled_waits_for_its_co
     assert "no-config" in done.stderr
     assert "tulle init" in done.stderr
     assert file.exists()
+    assert "ended nothing of tulle's is set up here" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @needs_namespace
@@ -191,3 +194,63 @@ def test_a_damaged_id_is_status_1_and_stays_as_it_is(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "is not an id" in done.stderr
     assert (tmp_path / "state/id").read_text() == "not an id"
+
+
+FAULTY = """
+from tulle.contracts.specs import SubnetManagerSpec
+from tulle.contracts.subnet import DuplicateNode
+from tulle.config.errors import ConfigError, ConfigProblem
+from tulle.contracts.store import Denied
+from tulle.hookspecs import hookimpl
+
+@hookimpl
+def tulle_subnet_managers():
+    return [SubnetManagerSpec(name="theirs", factory="their_manager:Manager")]
+
+class Manager:
+    location = "nowhere"
+
+    def __init__(self, settings):
+        pass
+
+    async def run(self):
+        raise ERROR
+
+    network_config = acquire = update = peers = health = release = close = run
+
+    def status(self):
+        return {}
+"""
+
+
+@needs_namespace
+@pytest.mark.parametrize(
+    ("error", "status", "said", "traceback"),
+    [
+        ("DuplicateNode('two of us')", 1, "cannot-go-on two of us", False),
+        ("Denied('they refuse')", 1, "cannot-go-on they refuse", False),
+        ("ConfigError([ConfigProblem('a', None, 'b', 'c')], 'd')", 2, "config-wrong 1 problem in d", False),
+        (
+            "KeyError('x')",
+            1,
+            "cannot-go-on --store theirs: its network_config failed (KeyError: 'x')|"
+            "cannot-go-on --store theirs: its run failed (KeyError: 'x')",
+            True,
+        ),
+    ],
+)
+def test_a_plugins_subnet_manager_ends_tulled_with_its_last_words(
+    tmp_path: Path, error: str, status: int, said: str, traceback: bool
+) -> None:
+    site = tmp_path / "site"
+    info = site / "their_manager-1.dist-info"
+    info.mkdir(parents=True)
+    (site / "their_manager.py").write_text(FAULTY.replace("ERROR", error))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their_manager\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[tulle]\ntheirs = their_manager\n")
+    places = {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = tulled(tmp_path, "--store=theirs", "--config-file=", env=places, wrapper=UNSHARE)
+    assert done.returncode == status, done.stderr
+    assert any(one in done.stderr for one in said.split("|"))
+    assert ("Traceback" in done.stderr) == traceback
+    assert not (tmp_path / "subnet.env").exists()

@@ -108,11 +108,11 @@ def test_everything_that_is_wrong_is_said_at_once(plugins: Plugins) -> None:
 @pytest.mark.parametrize(
     ("backend", "words"),
     [
-        ({"Type": "udp", "Port": 0}, "Port: 0 is no UDP port; give 1 to 65535, 8285 is flannel's"),
+        ({"Type": "udp", "Port": 0}, "Backend.Port: 0 does not fit; give a whole number from 1 up to 65535"),
         ({"Type": "udp", "Port": 65536}, "Port: 65536"),
         ({"Type": "udp", "Port": "8285"}, "Backend.Port"),
         ({"Type": "udp", "Port": 1.5}, "Backend.Port"),
-        ({"Type": "udp", "SourceCheck": "none"}, 'give "strict" or "peer"'),
+        ({"Type": "udp", "SourceCheck": "none"}, 'give "peer" or "strict"'),
         ({"Type": "udp", "MTU": 575}, "MTU: 575"),
         ({"Type": "udp", "MTU": -1}, "MTU: -1"),
         ({"Type": "udp", "Port": 1, "PORT": 2}, "twice"),

@@ -65,6 +65,40 @@ def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     assert tmp_path.stat().st_mode & 0o7777 == 0o1777
 
 
+def test_a_lock_file_that_was_taken_away_while_somebody_waited_for_it_locks_nothing(tmp_path: Path) -> None:
+    """Else two would hold a lock: one on the file that is gone, one on the next of that name."""
+    lock = tmp_path / "tulled.lock"
+    lock.touch()
+    with lock.open() as gone:
+        fcntl.flock(gone, fcntl.LOCK_EX)
+
+        def take_away() -> None:
+            lock.unlink()
+            fcntl.flock(gone, fcntl.LOCK_UN)
+
+        threading.Timer(0.1, take_away).start()
+        run_dir = RunDir(tmp_path)
+        run_dir.take()
+    assert RunDir(tmp_path).holder() == os.getpid()
+
+
+def test_who_leaves_a_directory_in_which_nothing_else_was_ever_put_takes_it_along(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    run_dir.take()
+    run_dir.api_socket.touch()
+    run_dir.leave()
+    assert not run_dir.path.exists()
+
+
+@pytest.mark.parametrize("other", ["node.json", "forwarder.sock", "somebody-elses"])
+def test_who_leaves_a_directory_with_more_in_it_touches_nothing(tmp_path: Path, other: str) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.take()
+    (tmp_path / other).touch()
+    run_dir.leave()
+    assert {one.name for one in tmp_path.iterdir()} == {"tulled.lock", other}
+
+
 def test_who_only_looks_does_not_keep_tulled_from_starting(tmp_path: Path) -> None:
     """`tulle status` looks for the holder with a shared lock, for a moment."""
     lock = tmp_path / "tulled.lock"

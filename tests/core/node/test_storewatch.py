@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 
 from tulle.contracts.store import Health, Unavailable
 from tulle.node import storewatch
+from tulle.node.answers import MirrorAnswer
 from tulle.node.storewatch import BLINK_S, StoreWatch, cut_off
 from tulle_memory.store import MemoryStore
 
@@ -107,6 +109,11 @@ def test_when_the_mirrors_are_back_the_store_is_asked_at_once(monkeypatch: pytes
     case.run(work())
 
 
+def mirror(state: str, for_s: float, error: str) -> MirrorAnswer:
+    counts: dict[str, Any] = dict.fromkeys(("revision", "items", "problems", "relists", "reconnects"), 0)
+    return msgspec.convert({"state": state, "for_s": for_s, "last_error": error, **counts}, MirrorAnswer)
+
+
 @pytest.mark.parametrize(
     ("state", "for_s", "error", "wanted"),
     [
@@ -120,6 +127,6 @@ def test_when_the_mirrors_are_back_the_store_is_asked_at_once(monkeypatch: pytes
 def test_a_mirror_is_cut_off_when_it_has_been_away_for_a_moment(
     state: str, for_s: float, error: str, wanted: str
 ) -> None:
-    fine = {"state": "connected", "for_s": 9.0, "last_error": ""}
-    assert cut_off({"a": fine, "b": {"state": state, "for_s": for_s, "last_error": error}}) == wanted
+    fine, other = mirror("connected", 9.0, ""), mirror(state, for_s, error)
+    assert cut_off({"a": fine, "b": other}) == wanted
     assert cut_off({}) == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,19 +31,15 @@ class TestLeaseManager(SubnetManagerContract):
     @asynccontextmanager
     async def manager(self, node: str) -> AsyncIterator[SubnetManager]:
         store = self.world.client()
-        made = LeaseManager(
-            store,
-            PREFIX,
-            node=node,
-            node_id=f"{node:0>32}",
-            boot_id="one boot",
-            clock=SystemClock(),
-            rng=random.Random(node),
-        )
-        running = asyncio.create_task(made.run())
         try:
-            yield made
+            yield LeaseManager(
+                store,
+                PREFIX,
+                node=node,
+                node_id=f"{node:0>32}",
+                boot_id="one boot",
+                clock=SystemClock(),
+                rng=random.Random(node),
+            )
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
             await store.close()

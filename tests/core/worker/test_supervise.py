@@ -29,6 +29,26 @@ def test_a_worker_is_started_and_outlives_its_daemon(place: Any, in_loop: Any) -
     in_loop(test)
 
 
+def test_only_a_worker_that_was_there_and_is_not_adopted_is_worth_a_line(
+    place: Any, in_loop: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A first start is no accident."""
+    caplog.set_level("INFO")
+
+    async def test() -> None:
+        async with place.daemon() as first:
+            pid = await first.ready()
+        assert "worker-not-adopted" not in caplog.text
+        os.kill(pid, signal.SIGKILL)
+        while place.alive():
+            await asyncio.sleep(0.01)
+        async with place.daemon() as second:
+            await second.ready()
+        assert "worker-not-adopted" in caplog.text
+
+    in_loop(test)
+
+
 def test_a_new_daemon_adopts_the_running_worker_with_its_descriptors(place: Any, in_loop: Any) -> None:
     async def test() -> None:
         async with place.daemon() as first:
