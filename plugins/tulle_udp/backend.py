@@ -69,7 +69,7 @@ class UdpBackend:
             self._device,
             listen,
             EncapsulationRef("udp"),
-            source_check="peer" if self._options.source_check == "peer" else "strict",
+            source_check=self._options.source_check,
         )
 
     async def reconcile(self, peers: Sequence[Peer]) -> Report:

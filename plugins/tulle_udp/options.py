@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
 
 from tulle.net.packet import IPV4_HEADER_BYTES, IPV6_HEADER_BYTES
 
 DEFAULT_PORT = 8285  # flannel's
+SMALLEST_MTU, LARGEST_MTU = 576, 65535  # RFC 791: what every host must take, and what a length field holds
 UDP_HEADER_BYTES = 8  # RFC 768
 OVERHEAD_BYTES = {4: IPV4_HEADER_BYTES + UDP_HEADER_BYTES, 6: IPV6_HEADER_BYTES + UDP_HEADER_BYTES}
 
@@ -14,19 +17,15 @@ OVERHEAD_BYTES = {4: IPV4_HEADER_BYTES + UDP_HEADER_BYTES, 6: IPV6_HEADER_BYTES 
 class UdpOptions(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
     """Checked when the network config is read; a wrong value is a configuration error."""
 
-    port: int = DEFAULT_PORT
-    """Where every node of the cluster listens, 1..65535."""
-    source_check: str = "strict"
-    """"strict" or "peer", see README."""
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = DEFAULT_PORT
+    """Where every node of the cluster listens."""
+    source_check: Literal["strict", "peer"] = "strict"
+    """See README."""
     mtu: int = msgspec.field(default=0, name="MTU")
     """Of the underlay; 0: the interface's own."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.port <= 65535:
+        if self.mtu != 0 and not SMALLEST_MTU <= self.mtu <= LARGEST_MTU:
             raise ValueError(
-                f"Port: {self.port} is no UDP port; give 1 to 65535, {DEFAULT_PORT} is flannel's"
+                f"MTU: {self.mtu} is no MTU of an underlay; give {SMALLEST_MTU} to {LARGEST_MTU}, or leave it out"
             )
-        if self.source_check not in ("strict", "peer"):
-            raise ValueError(f'SourceCheck: {self.source_check!r} is unknown; give "strict" or "peer"')
-        if self.mtu != 0 and not 576 <= self.mtu <= 65535:
-            raise ValueError(f"MTU: {self.mtu} is no MTU of an underlay; give 576 to 65535, or leave it out")

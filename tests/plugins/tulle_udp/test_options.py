@@ -35,13 +35,13 @@ def test_the_ends_of_each_range_are_taken(good: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"Port": 0}, "Port: 0 is no UDP port; give 1 to 65535, 8285 is flannel's"),
+        ({"Port": 0}, "Backend.Port: 0 does not fit; give a whole number from 1 up to 65535"),
         ({"Port": -1}, "Port: -1"),
         ({"Port": 65536}, "Port: 65536"),
         ({"Port": "8285"}, "Backend.Port"),
         ({"Port": True}, "Backend.Port"),
         ({"Port": 8285.5}, "Backend.Port"),
-        ({"SourceCheck": "off"}, 'SourceCheck: \'off\' is unknown; give "strict" or "peer"'),
+        ({"SourceCheck": "off"}, 'Backend.SourceCheck: "off" does not fit; give "peer" or "strict"'),
         ({"SourceCheck": 1}, "Backend.SourceCheck"),
         ({"MTU": 575}, "MTU: 575 is no MTU of an underlay"),
         ({"MTU": 65536}, "MTU: 65536"),
@@ -53,3 +53,13 @@ def test_a_wrong_value_is_a_config_error_that_names_it(bad: dict[str, object], w
         checked(**bad)
     (problem,) = raised.value.problems
     assert words in str(problem)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        checked(Port=70000, SourceCheck="lax", MTU="1500")
+    assert [problem.key for problem in raised.value.problems] == [
+        "Backend.Port",
+        "Backend.SourceCheck",
+        "Backend.MTU",
+    ]
