@@ -74,6 +74,14 @@ def test_the_kernel_carries_it_alone(lab: Lab) -> None:
     assert "file-not-mended" not in lab.logs("n1")
 
 
+def test_doctor_finds_nothing_wrong_and_trace_knows_the_way(lab: Lab, node: Any) -> None:
+    report = json.loads(node.tulle("n1", "doctor", "-o", "json").stdout)
+    assert [one for one in report["findings"] if one["severity"] in ("warning", "error")] == []
+    shown = node.tulle("n1", "trace", lab.address("n2/p1")).stdout
+    assert "the kernel itself carries what goes into it" in shown
+    assert "probe: arrived" in shown
+
+
 def test_what_passes_between_the_nodes_is_vxlan_and_nothing_of_the_pods_in_clear(lab: Lab, node: Any) -> None:
     with node.capture("switch") as finish:
         for family in (4, 6):

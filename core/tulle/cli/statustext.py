@@ -20,6 +20,8 @@ SHOWN_MENDS = 3
 
 HEADERS = ("PEER", "SUBNETS", "ENDPOINTS", "LAST SEEN", "OUT", "IN", "DROPPED")
 NO_TRAFFIC = Traffic()
+NOT_COUNTED = ("-",) * 4
+"""Where the kernel carries the packets: it counts none by peer."""
 
 
 def overview(status: StatusAnswer, now: float, *, everything: bool = False) -> Iterator[str]:
@@ -162,16 +164,14 @@ def _concerns(problem: Problem, peer: PeerAnswer) -> bool:
 
 def _row(peer: PeerAnswer) -> tuple[str, ...]:
     traffic = peer.traffic or NO_TRAFFIC
-    texts = (
-        peer.node,
-        ", ".join(peer.subnets),
-        ", ".join(peer.endpoints) or "none",
+    counted = (
         _seen(traffic),
         _amount(traffic.packets_out, traffic.bytes_out),
         _amount(traffic.packets_in, traffic.bytes_in),
         _drops(traffic.drops),
     )
-    return tuple(map(printable, texts))
+    names = (peer.node, ", ".join(peer.subnets), ", ".join(peer.endpoints) or "none")
+    return tuple(map(printable, (*names, *(counted if peer.traffic else NOT_COUNTED))))
 
 
 def _seen(traffic: Traffic) -> str:

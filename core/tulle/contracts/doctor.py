@@ -72,6 +72,10 @@ class DoctorContext(msgspec.Struct, frozen=True, kw_only=True):
     """Its name: "udp"."""
     device: str = ""
     """The tunnel's interface, where the backend has one."""
+    devices: tuple[str, ...] = ()
+    """All interfaces of the backend, `device` among them."""
+    mtu: int = 0
+    """Of a pod's packet, as subnet.env is to say it; 0: not known."""
     port: int = 0
     """The UDP port of the backend, where it has one."""
     overhead_bytes: Mapping[Family, int] = {}

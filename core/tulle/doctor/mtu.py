@@ -22,14 +22,14 @@ async def check(ctx: DoctorContext) -> list[Finding]:
     env = reading.text(ctx.subnet_file)
     found = [
         judge_tunnel(ctx, links.get(ctx.link), links.get(ctx.device), overhead or dict(ctx.overhead_bytes)),
-        judge_subnet_env(str(ctx.subnet_file), env, links.get(ctx.device)),
+        judge_subnet_env(str(ctx.subnet_file), env, ctx.mtu or links.get(ctx.device)),
     ]
     return found + judge_bridges(ctx, {one.name: one.mtu for one in seen.links if _has_pods(ctx, one)}, links)
 
 
 def _has_pods(ctx: DoctorContext, link: object) -> bool:
     """Another interface with an address of our subnets: the bridge of this node's pods."""
-    return getattr(link, "name", "") != ctx.device and any(
+    return getattr(link, "name", "") not in (ctx.device, *ctx.devices) and any(
         one.address.ip in subnet
         for one in getattr(link, "addresses", ())
         for subnet in ctx.subnets
@@ -90,7 +90,7 @@ def judge_subnet_env(path: str, text: str | None, tunnel: int | None) -> Finding
 
 def judge_bridges(ctx: DoctorContext, bridges: Mapping[str, int], links: Mapping[str, int]) -> list[Finding]:
     """Pure. `bridges`: interfaces with an address of our subnets."""
-    tunnel = links.get(ctx.device)
+    tunnel = ctx.mtu or links.get(ctx.device)
     return [
         Finding(
             severity="warning",

@@ -40,7 +40,7 @@ async def check(ctx: DoctorContext) -> list[Finding]:
         for pid, words in reading.own_processes().items()
         if words and words[0]
     }
-    return judge(daemons, [one.name for one in seen.links if one.name != ctx.device])
+    return judge(daemons, [one.name for one in seen.links if one.name not in (ctx.device, *ctx.devices)])
 
 
 def judge(processes: Mapping[int, str], links: Iterable[str]) -> list[Finding]:

@@ -15,7 +15,21 @@ from tulle.worker.processes import running
 async def check(ctx: DoctorContext) -> list[Finding]:
     run_dir = RunDir(ctx.run_dir)
     ours = {*running(run_dir.forwarder_marks), *filter(None, [run_dir.holder()])}
-    return judge(ctx.port, udp_port_holders(ctx.port), ours, bound(ctx.port), ctx.status is not None)
+    holders = udp_port_holders(ctx.port)
+    device = "" if holders else await vxlan_device(ctx)
+    return judge(ctx.port, holders, ours, bound(ctx.port), ctx.status is not None, device)
+
+
+async def vxlan_device(ctx: DoctorContext) -> str:
+    """That of our devices by which the kernel itself has the port."""
+    from tulle.kernel.netlink import Netlink
+
+    async with Netlink() as netlink:
+        for name in ctx.devices:
+            facts = await netlink.link(name)
+            if facts is not None and facts.vxlan is not None and facts.vxlan.port == ctx.port:
+                return name
+    return ""
 
 
 def bound(port: int) -> bool:
@@ -25,9 +39,15 @@ def bound(port: int) -> bool:
 
 
 def judge(
-    port: int, holders: Sequence[Holder], ours: Collection[int], is_bound: bool, running_here: bool
+    port: int,
+    holders: Sequence[Holder],
+    ours: Collection[int],
+    is_bound: bool,
+    running_here: bool,
+    device: str = "",
 ) -> list[Finding]:
-    """Pure. `ours`: pids of tulled and forwarder; `is_bound`: somebody has the port, seen or not."""
+    """Pure. `ours`: pids of tulled and forwarder; `is_bound`: somebody has the port, seen or not; `device`: our own, by
+    which the kernel has it."""
     subject = f"port {port}/udp"
     if not port:
         return [
@@ -43,6 +63,8 @@ def judge(
         return [Finding(severity="error", subject=subject, what=f"is held by {names}", why=why, mend=mend)]
     if holders:
         return [Finding(severity="ok", subject=subject, what=f"is held by {' and '.join(map(str, holders))}")]
+    if device:
+        return [Finding(severity="ok", subject=subject, what=f"is held by the kernel, for {device}")]
     if is_bound:
         return [
             Finding(

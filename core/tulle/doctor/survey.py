@@ -102,6 +102,8 @@ def told(base: DoctorContext, status: JsonObject) -> DoctorContext:
         link=underlay.get("link", ""),
         backend=backend.get("type", ""),
         device=backend.get("device", ""),
+        devices=tuple(backend.get("devices", ())) or tuple(filter(None, [backend.get("device", "")])),
+        mtu=backend.get("mtu", 0),
         port=backend.get("port", 0),
     )
 
@@ -137,6 +139,7 @@ async def _put_together(base: DoctorContext, network: Network | None, record: Re
         link=uplink(seen, advertised(base.records, base.prefix, subnets)),
         backend=network.config.backend_type if network is not None else "",
         device=next((one.name for one in seen.links if one.ours), ""),
+        devices=tuple(one.name for one in seen.links if one.ours),
         port=getattr(network.options, "port", 0) if network is not None else 0,
     )
 

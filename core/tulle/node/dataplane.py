@@ -185,7 +185,12 @@ class UserSpace:
         """A new forwarder takes over from the running one, without losing a packet. Returns the process ids, old and
         new, and the seconds in which neither may have worked. Raises WorkerGone, with the reason for people."""
         if self._supervisor is None:
-            raise WorkerGone("this node's forwarder is not started yet; see `tulle status`")
+            reason = (
+                "is not started yet; see `tulle status`"
+                if self.wanted
+                else "is not needed: the kernel forwards"
+            )
+            raise WorkerGone(f"this node's forwarder {reason}")
         return await self._supervisor.replace()
 
     # --- life ---------------------------------------------------------------------------------------------

@@ -123,8 +123,10 @@ def _link(seen: Seen) -> Step | None:
 
 def _reader(seen: Seen) -> str:
     plane = _plane(seen)
-    if not plane:
+    if seen.ctx.status is None:
         return ": what reads it is not known, no tulled says so"
+    if not plane:
+        return ": the kernel itself carries what goes into it"
     pid = plane.get("forwarder_pid")
     return f": read by the forwarder (pid {pid})" if pid else ": no forwarder reads it. See tulle doctor"
 

@@ -103,6 +103,13 @@ def test_without_peers_it_asks_what_to_look_at(make_status: MakeStatus) -> None:
     assert "is another node's tulled running on this store?" in text(make_status())
 
 
+def test_a_peer_that_nobody_counts_is_not_said_to_be_silent(make_status: MakeStatus) -> None:
+    """The kernel carries its packets."""
+    shown = text(make_status(peers=[peer(1)]))
+    assert "never" not in shown
+    assert shown.splitlines()[-1].split()[-4:] == ["-"] * 4
+
+
 def test_five_thousand_peers_are_one_screen_with_the_wrong_and_the_busy_first(
     make_status: MakeStatus,
 ) -> None:

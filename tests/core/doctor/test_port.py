@@ -32,6 +32,11 @@ def test_the_port_is_the_forwarders_alone(
     assert found.mend.startswith(mend)
 
 
+def test_a_port_that_the_kernel_has_for_our_own_device_is_ours() -> None:
+    (found,) = judge(8472, [], (), True, True, "flannel.1")
+    assert (found.severity, found.what) == ("ok", "is held by the kernel, for flannel.1")
+
+
 def test_a_backend_without_a_port_is_skipped() -> None:
     assert judge(0, [], (), False, True)[0].severity == "skipped"
 
