@@ -3,7 +3,8 @@
  1 to 6 and 11: leases; tested here on a memory store, under races on a real etcd in tests/faults/test_lease_races.py
  7: udp; its parts that can be seen at the engine are tested here, with real packets in tests/lab/test_spoofing.py
  8: vxlan (a new MAC leaves the old FDB entry; a recreated device gets no peers back and subtracts the overhead twice):
-    due with the vxlan backend. Stale routes at start, which every backend could have, are tested here
+    tests/core/kernel/test_netlink_vxlan.py, tests/plugins/tulle_vxlan/test_backend.py and tests/lab/test_vxlan.py.
+    Stale routes at start, which every backend could have, are tested here
  9: wireguard (the key lies on tmpfs): due with the wireguard backend
 10: masquerade rules in an order that leaves the last one out of reach, and no resync: due with the masquerade
     component. The password in the log is tested here
