@@ -4,6 +4,7 @@ One that holds something open has `close()` too."""
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,12 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Target:
-    """Raises ModuleNotFoundError."""
+    """Raises ModuleNotFoundError. Until it is closed nothing is logged: hostile bytes by the thousand have much to say."""
     module = importlib.import_module(f"fuzz.targets.{name}")
-    return Target(name, module.target, module.SEEDS, getattr(module, "close", lambda: None))
+    logging.disable(logging.CRITICAL)
+
+    def close() -> None:
+        logging.disable(logging.NOTSET)
+        getattr(module, "close", lambda: None)()
+
+    return Target(name, module.target, module.SEEDS, close)

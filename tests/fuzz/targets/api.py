@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import shutil
 import socket
@@ -15,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from tulle.node.http import HttpServer, Request
-
-logging.getLogger("tulle.api").setLevel(logging.CRITICAL)
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 ANSWER_S = 20.0
 STATUS = {200, 400, 408, 413, 501}

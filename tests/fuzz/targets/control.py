@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 import msgspec
@@ -16,8 +15,6 @@ from tulle.forward.python_engine import PythonEngine
 from tulle.worker import messages as worker
 from tulle.worker.frames import MAX_FRAME_BYTES, FrameError, FrameReader, frame
 from tulle_udp.encapsulation import PlainUdp
-
-logging.getLogger("tulle").setLevel(logging.CRITICAL)
 
 _PEER = DataPeer("10.2.0.0-24", ("10.2.0.0/24", "fd00:2::/64"), (Endpoint("192.0.2.2", 8285),), {"key": "x"})
 _OTHER = DataPeer("10.3.0.0-24", ("10.3.0.0/24",), (Endpoint("2001:db8::3", 8285),))
