@@ -26,7 +26,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Target:
-    """Raises ModuleNotFoundError. Until it is closed nothing is logged: hostile bytes by the thousand have much to say."""
+    """Raises ModuleNotFoundError. Until it is closed nothing is logged: hostile bytes have much to say."""
     module = importlib.import_module(f"fuzz.targets.{name}")
     logging.disable(logging.CRITICAL)
 
