@@ -42,7 +42,7 @@ proto: setup-dev ## regenerate the etcd messages
 	$(PYTHON) -m grpc_tools.protoc -Iplugins --python_out=plugins --pyi_out=plugins tulle_etcd/messages.proto
 
 docs: setup-dev ## what is made from the code: docs/api.md, openapi.json and metrics.md
-	$(PYTHON) -m tulle.node.describe docs
+	$(PYTHON) -m tulle.node.methods docs
 	$(PYTHON) -m tulle.node.metrics docs/metrics.md
 
 clean: ## everything that make made

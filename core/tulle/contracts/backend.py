@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from tulle.contracts.encapsulation import EncapsulationRef
+from tulle.contracts.kernel import Kernel
+from tulle.contracts.report import Problem as Problem
+from tulle.contracts.report import Report as Report
 from tulle.net.prefix import Address as Address
 from tulle.net.prefix import Family as Family
 from tulle.net.prefix import Prefix
-
-if TYPE_CHECKING:
-    from tulle.contracts.kernel import Kernel
 
 JsonObject = Mapping[str, Any]
 
@@ -56,23 +56,6 @@ class Advertisement(msgspec.Struct, frozen=True):
     data_v6: JsonObject = {}
     data_text: str | None = None
     """BackendData as text in place of `data`, as flannel's extension has it."""
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """Something that does not work now, for status and log: what, to whom, what to do."""
-
-    code: str
-    """Stable, kebab-case: "peer-unreachable"."""
-    subject: str
-    message: str
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What one reconcile did."""
-
-    changed: tuple[str, ...] = ()
-    """One line for each thing that was put right or changed, for people."""
-    problems: tuple[Problem, ...] = ()
 
 
 class Owned(msgspec.Struct, frozen=True):

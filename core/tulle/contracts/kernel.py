@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from tulle.contracts.backend import Report
+from tulle.contracts.report import Report
 from tulle.net.prefix import Address, Prefix
 
 ALIAS = "tulle"

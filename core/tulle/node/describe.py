@@ -1,14 +1,10 @@
 """The local API described: as an OpenAPI 3.1 document for programs and as Markdown for people. Pure: methods in, text
 out.
-
-`python -m tulle.node.describe DIRECTORY` (`make docs`) writes both for tulled's own methods.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -177,14 +173,3 @@ def files(methods: Sequence[ApiMethod]) -> dict[str, str]:
     """By file name, what lies in docs/."""
     document = msgspec.json.format(msgspec.json.encode(openapi(methods)), indent=2).decode()
     return {"api.md": markdown(methods), "openapi.json": document + "\n"}
-
-
-def main(directory: Path) -> None:
-    from tulle.node.methods import OWN
-
-    for name, text in files(OWN).items():
-        (directory / name).write_text(text)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -134,3 +136,8 @@ def methods(node: NodeState, remove: Remove, added: Sequence[ApiMethod] = ()) ->
     served = Served(node, remove, [*OWN, *added])
     own = [msgspec.structs.replace(one, handler=partial(one.handler, served)) for one in OWN]
     return [*own, *added]
+
+
+if __name__ == "__main__":  # `make docs`
+    for name, text in describe.files(OWN).items():
+        (Path(sys.argv[1]) / name).write_text(text)
