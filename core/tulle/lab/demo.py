@@ -131,7 +131,9 @@ def called(program: str) -> str:
     ours = Path(sys.executable).parent / program
     if shutil.which(program) == str(ours) or not ours.exists():
         return program
-    return os.path.join(".", os.path.relpath(ours)) if ours.is_relative_to(Path.cwd()) else str(ours)
+    here = Path.cwd()
+    below = ours.is_relative_to(here) and here != Path("/")
+    return os.path.join(".", os.path.relpath(ours)) if below else str(ours)
 
 
 def look(lab: Lab) -> str:
