@@ -20,7 +20,7 @@ log = logging.getLogger("tulle.extension")
 
 AT_A_TIME = 8
 """Runs side by side: enough for commands that wait, few enough for a small machine."""
-SAVE_S = 0.5
+SAVE_S = 0.1
 """How long a step may lie in memory alone. A step that a crash loses is done once more."""
 
 
