@@ -112,7 +112,7 @@ def test_a_writer_that_freezes_in_mid_transaction_is_named_and_reading_goes_on(t
                     start = time.monotonic()
                     with pytest.raises(Unavailable, match=rf"locked by another process.*fuser -v {path}"):
                         await store.transact([], [Put("k", b"2")])
-                    assert time.monotonic() - start < PATIENCE_S + 1
+                    assert time.monotonic() - start < 10 * PATIENCE_S
                     found = await store.get("k")
                     assert found is not None
                     assert found.value == b"1"

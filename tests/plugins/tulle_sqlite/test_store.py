@@ -224,7 +224,9 @@ def test_a_file_that_is_removed_in_use_is_said_once_and_a_new_one_begins(tmp_pat
         lease = await one.grant(60)
         watch = two.watch("", after=last)
         await anext(watch)
-        await asyncio.sleep(0.05)  # a file's revisions begin with its milliseconds: five writes must lie behind
+        await asyncio.sleep(
+            0.05
+        )  # a file's revisions begin with its milliseconds: five writes must lie behind
         _empty(tmp_path)
         with pytest.raises(Unavailable, match=f"{path} was removed or replaced.*tulle init"):
             await one.get("k0")
