@@ -52,7 +52,7 @@ class PeerTable:
 
     def _set_lease(self, key: str, item: Item[Lease] | None) -> set[str]:
         """Returns the lease keys that this may touch: its own, and those that it stood in the way of or now does."""
-        before = self._overlaps.of(key)
+        before = self._overlaps.of(key) if key in self._leases else set()
         lease = item.value if item is not None else None
         if item is None:
             self._leases.pop(key, None)
