@@ -94,7 +94,7 @@ class SetLink(msgspec.Struct, frozen=True):
         return f"{self.name}: {self.setting} was {self.was}, set to {self.value}"
 
 
-class AddAddress(msgspec.Struct, frozen=True):
+class _OfAddress(msgspec.Struct, frozen=True):
     address: WantedAddress
     index: int
 
@@ -102,34 +102,32 @@ class AddAddress(msgspec.Struct, frozen=True):
     def subject(self) -> str:
         return self.address.link
 
+
+class AddAddress(_OfAddress, frozen=True):
     @property
     def line(self) -> str:
         return f"{self.address.link}: address {self.address.address} was missing, added"
 
 
-class RemoveAddress(msgspec.Struct, frozen=True):
-    address: WantedAddress
-    index: int
-
-    @property
-    def subject(self) -> str:
-        return self.address.link
-
+class RemoveAddress(_OfAddress, frozen=True):
     @property
     def line(self) -> str:
         return f"{self.address.link}: address {self.address.address} is not wanted, removed"
 
 
-class AddRoute(msgspec.Struct, frozen=True):
+class _OfRoute(msgspec.Struct, frozen=True):
     route: WantedRoute
-    index: int
-    """Of its link, 0 for none."""
-    replaces: bool = False
-    """It takes the place of another one in its slot, at once: that one lies on a device of ours."""
 
     @property
     def subject(self) -> str:
         return str(self.route.destination)
+
+
+class AddRoute(_OfRoute, frozen=True):
+    index: int
+    """Of its link, 0 for none."""
+    replaces: bool = False
+    """It takes the place of another one in its slot, at once: that one lies on a device of ours."""
 
     @property
     def line(self) -> str:
@@ -137,70 +135,55 @@ class AddRoute(msgspec.Struct, frozen=True):
         return f"route {self.route.text}: {how}"
 
 
-class RemoveRoute(msgspec.Struct, frozen=True):
-    route: WantedRoute
+class RemoveRoute(_OfRoute, frozen=True):
     protocol: int = RTPROT_TULLE
-
-    @property
-    def subject(self) -> str:
-        return str(self.route.destination)
 
     @property
     def line(self) -> str:
         return f"route {self.route.text}: is not wanted, removed"
 
 
-class SetNeighbour(msgspec.Struct, frozen=True):
-    """Takes the place of another entry for that address."""
-
+class _OfNeighbour(msgspec.Struct, frozen=True):
     entry: WantedNeighbour
     index: int
 
     @property
     def subject(self) -> str:
         return str(self.entry.address)
+
+
+class SetNeighbour(_OfNeighbour, frozen=True):
+    """Takes the place of another entry for that address."""
 
     @property
     def line(self) -> str:
         return f"{self.entry.text}: was missing, set"
 
 
-class RemoveNeighbour(msgspec.Struct, frozen=True):
-    entry: WantedNeighbour
-    index: int
-
-    @property
-    def subject(self) -> str:
-        return str(self.entry.address)
-
+class RemoveNeighbour(_OfNeighbour, frozen=True):
     @property
     def line(self) -> str:
         return f"{self.entry.text}: is not wanted, removed"
 
 
-class SetFdb(msgspec.Struct, frozen=True):
-    """Takes the place of another entry for that MAC."""
-
+class _OfFdb(msgspec.Struct, frozen=True):
     entry: WantedFdb
     index: int
 
     @property
     def subject(self) -> str:
         return self.entry.mac
+
+
+class SetFdb(_OfFdb, frozen=True):
+    """Takes the place of another entry for that MAC."""
 
     @property
     def line(self) -> str:
         return f"{self.entry.text}: was missing, set"
 
 
-class RemoveFdb(msgspec.Struct, frozen=True):
-    entry: WantedFdb
-    index: int
-
-    @property
-    def subject(self) -> str:
-        return self.entry.mac
-
+class RemoveFdb(_OfFdb, frozen=True):
     @property
     def line(self) -> str:
         return f"{self.entry.text}: is not wanted, removed"
