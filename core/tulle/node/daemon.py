@@ -338,22 +338,20 @@ class Daemon:
         families = [family.family for family in network.config.families]
         self._footprint.set_sysctls(families, context.underlay.link)
 
-    def _write_subnet_file(self, backend: Backend, context: Context) -> None:
+    def _write_subnet_file(self, backend: Backend, context: Context) -> bool:
+        """Returns whether it was not as it should be, and was written."""
         assert self._footprint is not None
         node = self._node
-        node.file_problem = self._footprint.write_subnet_file(
-            context.networks, context.prefixes, backend.mtu()
-        )
+        written = self._footprint.write_subnet_file(context.networks, context.prefixes, backend.mtu())
+        node.file_problem = self._footprint.subnet_file_problem
         if node.file_problem is None and not self._said_ready:
             self._said_ready = True
             self._service.ready()
             log.info("ready peers=%d mtu=%d", len(node.peers), backend.mtu())
+        return written
 
     def _mend_subnet_file(self, backend: Backend, context: Context) -> list[str]:
-        assert self._footprint is not None
-        writes = self._footprint.subnet_file_writes
-        self._write_subnet_file(backend, context)
-        if self._footprint.subnet_file_writes == writes:
+        if not self._write_subnet_file(backend, context):
             return []
         return [f"{self._config.subnet_file}: was missing or changed, written"]
 

@@ -28,9 +28,8 @@ class Footprint:
         old = run_dir.record()
         self._run_dir = run_dir
         self._subnet_file = config.subnet_file
-        self._said: str | None = ""
-        self.subnet_file_writes = 0
-        """How often subnet.env was not as it should be, and was written."""
+        self.subnet_file_problem: Problem | None = None
+        """What keeps subnet.env from being there."""
         self._record = Record(
             node=config.node_name,
             node_id=node_id,
@@ -61,29 +60,28 @@ class Footprint:
             self._record.sysctls = dict(applied.remembered)
             self.write_record()
 
-    def write_subnet_file(
-        self, networks: Sequence[Prefix], subnets: Sequence[Prefix], mtu: int
-    ) -> Problem | None:
-        """Only where it differs: CNI plugins read it at any time. Returns what keeps it from being there."""
+    def write_subnet_file(self, networks: Sequence[Prefix], subnets: Sequence[Prefix], mtu: int) -> bool:
+        """Only where it differs: CNI plugins read it at any time. Returns whether it was written."""
         text = subnet_env.render(networks, subnets, mtu, ip_masq=False)
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if self._subnet_file.read_text() == text == self._record.subnet_file_text:
-                return None
+                self.subnet_file_problem = None
+                return False
         self._record.subnet_file_text = text
         self.write_record()
         try:
             write_atomically(self._subnet_file, text.encode(), mode=0o644)
         except OSError as error:
-            if error.strerror != self._said:
-                log.error(
-                    "subnet-file-failed file=%s error=%s (tried again)", self._subnet_file, error.strerror
-                )
-            self._said = error.strerror
             message = (
                 f"cannot be written ({error.strerror}), and CNI plugins need it; make its directory writable, or "
                 "name another file with --subnet-file"
             )
-            return Problem("subnet-file", str(self._subnet_file), message)
-        self._said = ""
-        self.subnet_file_writes += 1
-        return None
+            problem = Problem("subnet-file", str(self._subnet_file), message)
+            if problem != self.subnet_file_problem:
+                log.error(
+                    "subnet-file-failed file=%s error=%s (tried again)", self._subnet_file, error.strerror
+                )
+            self.subnet_file_problem = problem
+            return False
+        self.subnet_file_problem = None
+        return True

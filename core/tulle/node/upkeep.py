@@ -1,6 +1,6 @@
 """The files of a node that somebody may delete or change while it runs: looked at every second, and put right.
 
-A look is a handful of stat calls. What was put right is remembered beside what the keeper mends.
+A look is a few stat calls and two short files to read. What was put right is remembered beside what the keeper mends.
 """
 
 from __future__ import annotations
