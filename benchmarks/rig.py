@@ -17,8 +17,8 @@ from typing import Self
 from tulle.contracts.backend import DataPeer, Endpoint
 from tulle.contracts.engine import Local
 from tulle.forward.python_engine import ANCILLARY_BYTES, BATCH, DATAGRAM_BYTES, FRAME_BYTES, PythonEngine
-from tulle.forward.udp_batch import UDP_GRO, UDP_SEGMENT
 from tulle.net.gso import HEADER_BYTES
+from tulle.net.trains import UDP_GRO, UDP_SEGMENT
 from tulle_udp.encapsulation import PlainUdp
 
 BUFFER_BYTES = 4 << 20

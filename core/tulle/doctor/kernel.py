@@ -11,7 +11,8 @@ from pathlib import Path
 from tulle.contracts.backend import Family
 from tulle.contracts.doctor import DoctorContext, Finding
 from tulle.doctor import reading
-from tulle.forward.udp_batch import UDP_GRO, SegmentSender
+from tulle.forward.udp_batch import SegmentSender
+from tulle.net.trains import UDP_GRO
 
 TUN = Path("/dev/net/tun")
 

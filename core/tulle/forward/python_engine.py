@@ -31,9 +31,10 @@ from tulle.contracts.encapsulation import Buffer, Encapsulation, Outgoing, PeerI
 from tulle.contracts.engine import Control, Local, MakeEncapsulation
 from tulle.forward.paths import PathTable, SocketAddress
 from tulle.forward.peering import Peering, Traffic
-from tulle.forward.udp_batch import SegmentSender, family_of, segment_size
+from tulle.forward.udp_batch import SegmentSender, family_of
 from tulle.net import coalesce, gso, icmp
 from tulle.net.packet import addresses, destination
+from tulle.net.trains import segment_size
 
 BATCH = 64
 """Reads before the sockets get their turn; also the most segments in one send that every kernel takes."""

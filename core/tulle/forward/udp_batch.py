@@ -16,9 +16,8 @@ from collections.abc import Sequence
 
 from tulle.contracts.encapsulation import Buffer, Datagram
 from tulle.forward.paths import SocketAddress
+from tulle.net.trains import SOL_UDP, UDP_SEGMENT
 
-UDP_SEGMENT = 103  # linux/udp.h
-UDP_GRO = 104  # linux/udp.h
 MAX_SEGMENTS = 64
 """Safe on every kernel (newer ones take 128)."""
 MAX_RUN_BYTES = 65000
@@ -26,14 +25,6 @@ MAX_RUN_BYTES = 65000
 SEND_WAIT_MS = 20
 """How long a full send buffer is waited for before packets are dropped: the TUN's queue holds back the senders."""
 SELF_TEST_SIZES = (1400,) * 5 + (700,)
-
-
-def segment_size(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
-    """Of a received train (UDP_GRO), in bytes; 0 where it is one datagram."""
-    for level, kind, data in ancillary:
-        if level == socket.SOL_UDP and kind == UDP_GRO:
-            return int.from_bytes(data[:4], "little" if struct.pack("=H", 1)[0] else "big")
-    return 0
 
 
 def family_of(address: SocketAddress) -> socket.AddressFamily:
@@ -95,7 +86,7 @@ class SegmentSender:
 
     def _run(self, sock: socket.socket, address: SocketAddress, run: Sequence[Datagram], size: int) -> None:
         pieces = [piece for datagram in run for piece in datagram]
-        control = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))]
+        control = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))]
         error = self._try(sock, pieces, control, address)
         if error is None:
             return
@@ -156,7 +147,7 @@ def _try_segments() -> str | None:
         ):
             receiver.bind(("127.0.0.1", 0))
             receiver.settimeout(1.0)
-            control = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", SELF_TEST_SIZES[0]))]
+            control = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", SELF_TEST_SIZES[0]))]
             sender.sendmsg(wanted, control, 0, receiver.getsockname())
             seen = [receiver.recv(65535) for _ in wanted]
     except TimeoutError:

@@ -7,11 +7,11 @@ import errno
 import logging
 import os
 import socket
-import struct
 from functools import cache
 
 from tulle.contracts.backend import Listen
 from tulle.kernel.holders import udp_port_holders
+from tulle.net.trains import UDP_GRO, UDP_SEGMENT, segment_size
 
 log = logging.getLogger("tulle.kernel")
 
@@ -23,11 +23,9 @@ SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
 PMTUDISC_DONT, PMTUDISC_DO = 0, 2
 IP_PKTINFO, IP_RECVERR, IPV6_RECVERR = 8, 11, 25
-UDP_SEGMENT, UDP_GRO = 103, 104
 
 TEST_SIZES = (1400,) * 5 + (700,)
 TEST_S = 0.5
-_INT = struct.Struct("i")
 
 
 def open_udp(listen: Listen) -> socket.socket:
@@ -110,8 +108,8 @@ def _received(receiver: socket.socket, total: int) -> list[bytes]:
     seen: list[bytes] = []
     while sum(map(len, seen)) < total:
         train, ancillary, _, _ = receiver.recvmsg(65535, socket.CMSG_SPACE(4))
-        size = next((_INT.unpack(data)[0] for _, kind, data in ancillary if kind == UDP_GRO), len(train))
-        seen += [train[at : at + size] for at in range(0, len(train), max(1, size))]
+        size = segment_size(ancillary) or max(1, len(train))
+        seen += [train[at : at + size] for at in range(0, len(train), size)]
     return seen
 
 

@@ -7,6 +7,7 @@ packet    IP headers: addresses, ends, transport
 checksum  the Internet checksum, whole and by differences
 gso       the virtio header; finishing what offloads left undone
 coalesce  consecutive TCP segments of a flow as one packet
+trains    datagrams of equal size in one message
 icmp      errors to the senders of packets that cannot go on
 echo      ICMP echo, for probes
 """

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import socket
-import struct
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from tulle.contracts.encapsulation import Datagram
 from tulle.forward import udp_batch
-from tulle.forward.udp_batch import MAX_RUN_BYTES, MAX_SEGMENTS, SegmentSender, runs, segment_size, size_of
+from tulle.forward.udp_batch import MAX_RUN_BYTES, MAX_SEGMENTS, SegmentSender, runs, size_of
 
 BUFFER_BYTES = 1 << 21
 SIZES = st.lists(
@@ -63,13 +62,6 @@ def test_equal_sizes_leave_in_as_few_runs_as_can_be(size: int, count: int) -> No
 def test_the_size_of_a_datagram_is_that_of_all_its_pieces() -> None:
     assert size_of((b"abc",)) == 3
     assert size_of((b"abc", b"", memoryview(b"de"))) == 5
-
-
-def test_the_size_of_a_received_train_is_read_from_its_control_message() -> None:
-    train = (socket.SOL_UDP, udp_batch.UDP_GRO, struct.pack("=i", 1400))
-    assert segment_size([(0, 8, b"other"), train]) == 1400
-    assert segment_size([(0, 8, b"other")]) == 0
-    assert segment_size([(socket.SOL_UDP, udp_batch.UDP_GRO, b"")]) == 0
 
 
 class Pair:

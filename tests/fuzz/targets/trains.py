@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 
 from fuzz.bites import Bites
-from tulle.forward.udp_batch import MAX_RUN_BYTES, MAX_SEGMENTS, UDP_GRO, runs, segment_size
+from tulle.forward.udp_batch import MAX_RUN_BYTES, MAX_SEGMENTS, runs
+from tulle.net.trains import UDP_GRO, segment_size
 
 LIMIT = 300
 """Datagrams of an input."""

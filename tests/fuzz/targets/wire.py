@@ -15,9 +15,9 @@ from fuzz.bites import Bites, pieces
 from tulle.contracts.backend import DataPeer, Endpoint
 from tulle.contracts.engine import Local
 from tulle.forward.python_engine import PythonEngine
-from tulle.forward.udp_batch import UDP_GRO
 from tulle.net import gso
 from tulle.net.packet import addresses
+from tulle.net.trains import UDP_GRO
 from tulle.testing.packets import packet
 from tulle_udp.encapsulation import PlainUdp
 
