@@ -73,13 +73,14 @@ for _ in range(300):
             pass
 """
 AS_NOBODY = """
-import os, socket, sys
+import contextlib, os, socket, sys
 sock = socket.socket(socket.AF_UNIX)
 sock.settimeout(10)
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
     sock.connect(sys.argv[1] + "/tulled.sock")
-    sock.sendall(b"GET /v1/store HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    with contextlib.suppress(BrokenPipeError):  # refused before it was read: the answer is there all the same
+        sock.sendall(b"GET /v1/store HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
     print(sock.recv(1000).split()[1].decode())
 except PermissionError:
     print("no way in")
