@@ -33,7 +33,7 @@ bench: setup-dev ## benchmarks: ratios taken in one run
 	$(PYTHON) -m benchmarks $(ARGS)
 
 soak: setup-dev ## the long tests
-	$(PYTEST) -m soak --timeout 7200 $(ARGS)
+	$(PYTEST) -m soak --timeout 7200 -o faulthandler_timeout=7300 $(ARGS)
 
 fuzz: setup-dev ## every parser that reads strangers' bytes, FUZZ_S seconds each (default 60)
 	$(PYTHON) tests/fuzz/run.py --seconds $(or $(FUZZ_S),60) $(ARGS)
