@@ -14,6 +14,8 @@ class PlainUdp:
     def __init__(self, paths: Paths, random_bytes: Callable[[int], bytes]) -> None:
         self._paths = paths
         self._path_of: dict[PeerId, PathId] = {}
+        self._without_path = 0
+        """Packets."""
 
     def configure(self, options: Mapping[str, Any], now: float) -> None:
         """There is nothing to set."""
@@ -32,6 +34,7 @@ class PlainUdp:
     def seal(self, peer: PeerId, packets: Sequence[Buffer], now: float) -> Sequence[Outgoing]:
         path = self._path_of.get(peer)
         if path is None:
+            self._without_path += len(packets)
             return ()
         return ((path, [(packet,) for packet in packets]),)
 
@@ -42,8 +45,14 @@ class PlainUdp:
     def control(self, path: PathId, datagram: Buffer, now: float) -> Sequence[Outgoing]:
         return ()
 
-    def tick(self, now: float) -> tuple[Sequence[Outgoing], float | None]:
-        return (), None
+    def deadline(self, now: float) -> float | None:
+        return None
+
+    def tick(self, now: float) -> Sequence[Outgoing]:
+        return ()
+
+    def send_failed(self, path: PathId, error: int, now: float) -> None:
+        """The engine has counted it; the next packet may get through."""
 
     def export_state(self) -> bytes:
         return b""
@@ -52,4 +61,7 @@ class PlainUdp:
         """There are no sessions."""
 
     def counters(self) -> Mapping[str, int]:
+        return {"drop-no-path": self._without_path} if self._without_path else {}
+
+    def report(self, now: float) -> Mapping[PeerId, Mapping[str, Any]]:
         return {}

@@ -7,7 +7,7 @@ import msgspec
 
 from tulle.cli.output import as_data, output_option
 from tulle.cli.store import StoreAccess, node_options
-from tulle.node.answers import ReplaceAnswer
+from tulle.node.answers import ReplaceAnswer, Replaced
 from tulle.node.client import Client
 
 REPLACE_S = 60.0
@@ -28,5 +28,7 @@ def replace(access: StoreAccess, output: str) -> None:
     client = Client(access.config.run_dir, timeout=REPLACE_S)
     answer = msgspec.convert(client.post("forwarder/replace"), ReplaceAnswer)
     if not as_data(answer, output):
-        paused = f"packets waited for {answer.pause_ms:g} ms at most"
-        click.echo(f"forwarder {answer.new_pid} took over from {answer.old_pid}; {paused}")
+        each: list[ReplaceAnswer | Replaced] = [answer, *answer.second]
+        for one in each:
+            paused = f"packets waited for {one.pause_ms:g} ms at most"
+            click.echo(f"forwarder {one.new_pid} took over from {one.old_pid}; {paused}")

@@ -7,7 +7,7 @@ given the whole wanted set each time, compares and changes the difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -99,6 +99,10 @@ class Listen(msgspec.Struct, frozen=True):
     port: int
     fragment: bool
     """True: outer packets may be fragmented on the way; False: DF is set."""
+    tells: bool = False
+    """True: each datagram comes with the address of ours that it was sent to and its DS byte (`Remote`)."""
+    mark: int = 0
+    """SO_MARK of what is sent, for routing rules (ip-rule(8)'s fwmark); 0: none."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -118,6 +122,14 @@ class DataPeer(msgspec.Struct, frozen=True):
     """For the encapsulation alone (keys and the like). Secrets may lie here: it goes over the control socket
     and nowhere else."""
 
+    def __repr__(self) -> str:
+        return f"DataPeer(key={self.key!r}, prefixes={self.prefixes!r}, endpoints={self.endpoints!r}, settings hidden)"
+
+
+SourceCheck = Literal["strict", "peer", "source"]
+"""What may come out of a tunnel. strict: its source lies in a prefix of the peer that sent it, its destination in ours.
+source: the first alone, for who also forwards to networks that are not the cluster's. peer: all that a peer sends."""
+
 
 class DataPlane(Protocol):
     """What core gives to a user-space backend: a TUN, sockets, and a forwarder that carries packets between
@@ -129,7 +141,7 @@ class DataPlane(Protocol):
         listen: Sequence[Listen],
         encapsulation: EncapsulationRef,
         *,
-        source_check: Literal["strict", "peer"] = "strict",
+        source_check: SourceCheck = "strict",
     ) -> None:
         """Returns when the forwarder runs and has applied it. Raises OSError where the kernel refuses (a port
         in use: the message says by whom)."""
@@ -161,8 +173,19 @@ class BackendContext(Protocol):
     recalled: Advertisement | None
     """What our lease said when this tulled started; None where there was none, or nobody can say."""
 
+    def second_dataplane(self, name: str) -> DataPlane:
+        """Another device with a forwarder of its own, for a backend that needs one device a family; the same one each
+        time for one name (letters, digits and "-"). From `start` on."""
+        ...
+
     async def publish(self, advertisement: Advertisement) -> None:
         """Change what our lease tells the others, at any time (a new key, a new MAC)."""
+        ...
+
+    def follow(self, folder: str) -> AsyncGenerator[Mapping[str, bytes], None]:
+        """The backend's own keys in the store, `<prefix>/<folder>/...`: all values by the rest of their keys, now and
+        whole again after each change. Without end; nothing comes while the store is away. There are none where a subnet
+        manager has its place. Close it (`contextlib.aclosing`)."""
         ...
 
     def again(self) -> None:

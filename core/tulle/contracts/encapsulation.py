@@ -1,8 +1,9 @@
 """An encapsulation: what a pod's packet looks like between two nodes. Sans-I/O; it runs in the forwarder.
 
-It never sees a socket, an address or a clock. A *path* is an opaque number for (socket, remote address and port,
-local address); the engine knows what it stands for. `now` is monotonic seconds. Bytes that come from the network
-are data: what is wrong with them is counted and dropped, never raised.
+It never sees a socket or a clock. A *path* is a number for where datagrams go to or come from; only who must know the
+address behind it (cookies that are bound to it, peers that move) asks `Paths`. `now` is seconds of CLOCK_BOOTTIME: it
+never goes back, and it counts the time that the machine sleeps. Bytes that come from the network are data: what is
+wrong with them is counted and dropped, never raised.
 
 The engine looks up the peer before `seal` (longest prefix match of the inner destination) and checks the inner
 source after `open` (it must lie in a prefix of one of the peers that `open` names), for every encapsulation alike.
@@ -11,7 +12,7 @@ source after `open` (it must lie in a prefix of one of the peers that `open` nam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NewType, Protocol
+from typing import Any, NamedTuple, NewType, Protocol
 
 import msgspec
 
@@ -35,6 +36,10 @@ class EncapsulationRef(msgspec.Struct, frozen=True):
 
     name: str
     options: Mapping[str, Any] = {}
+    """Secrets may lie here."""
+
+    def __repr__(self) -> str:
+        return f"EncapsulationRef({self.name!r}, options hidden)"
 
 
 class Opened(msgspec.Struct):
@@ -43,10 +48,34 @@ class Opened(msgspec.Struct):
     deliveries: Sequence[Delivery]
     others: Sequence[Buffer] = ()
     """Datagrams that are not transport data (handshakes, cookies): the engine gives them to `control`."""
+    outgoing: Sequence[Outgoing] = ()
+    """What is to be sent because of them (an answer, what waited for a session)."""
+
+
+class Remote(NamedTuple):
+    """What a path stands for. Paths to one address that differ in `local` or `ds` are different paths."""
+
+    address: bytes
+    """Of the other side: 4 bytes, or 16."""
+    port: int
+    local: bytes = b""
+    """Our own address: which they sent to, or to send from. Empty: not known, or the kernel chooses."""
+    ds: int = 0
+    """The DS byte of the outer header (IPv4's TOS, IPv6's traffic class; RFC 2474, RFC 3168)."""
 
 
 class Paths(Protocol):
     """What the engine tells an encapsulation about paths."""
+
+    def remote(self, path: PathId) -> Remote:
+        """What it stands for. Only of the path that `open` or `control` was called with, and of peers' paths: others
+        may be forgotten (KeyError)."""
+        ...
+
+    def path_to(self, remote: Remote) -> PathId:
+        """The path to it, which need not have been seen before. Ask again for each send: the path of a place where
+        no peer is said to be is forgotten when many others were seen after it."""
+        ...
 
     def peers_at(self, path: PathId) -> frozenset[PeerId]:
         """The peers that have an endpoint at this path's remote address, whatever the port (NAT)."""
@@ -89,9 +118,19 @@ class Encapsulation(Protocol):
         """A datagram that `open` called "other". Returns what is to be answered."""
         ...
 
-    def tick(self, now: float) -> tuple[Sequence[Outgoing], float | None]:
-        """Do what time asks for; returns datagrams and when to call again (monotonic seconds, None: never).
-        Called once after each change and then at the deadlines."""
+    def deadline(self, now: float) -> float | None:
+        """When `tick` is to be called next; in the past means at once, None never. Asked before each wait for packets,
+        so any other call may have changed it: asking alone puts nothing off."""
+        ...
+
+    def tick(self, now: float) -> Sequence[Outgoing]:
+        """Do what time asks for. Called when the deadline has come; afterwards the deadline is a later one, or lets
+        packets have their turn before it is called again."""
+        ...
+
+    def send_failed(self, path: PathId, error: int, now: float) -> None:
+        """The kernel refused datagrams for this path with this errno (ENETUNREACH, EADDRNOTAVAIL, EINVAL: our own
+        address may be gone). They are lost and counted by the engine."""
         ...
 
     def export_state(self) -> bytes:
@@ -106,4 +145,10 @@ class Encapsulation(Protocol):
 
     def counters(self) -> Mapping[str, int]:
         """Totals since the start, by stable kebab-case names; drops are named "drop-<reason>"."""
+        ...
+
+    def report(self, now: float) -> Mapping[PeerId, Mapping[str, Any]]:
+        """What is known of peers beside the engine's counters, JSON-ready and without secrets: where a peer was heard
+        ("endpoint": "192.0.2.1:51820"), when its last handshake was ("last-handshake", seconds ago). Empty for what
+        knows nothing of peers."""
         ...

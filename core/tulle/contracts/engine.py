@@ -27,7 +27,7 @@ class Local(msgspec.Struct, frozen=True):
     mtu: int = 1472
     """The TUN's MTU: no inner packet is longer."""
     source_check: str = "strict"
-    """"strict" or "peer", see tulle_udp's README."""
+    """See `contracts.backend.SourceCheck`."""
 
 
 class Control(Protocol):
@@ -45,7 +45,7 @@ class Control(Protocol):
         ...
 
     def idle(self, now: float) -> float | None:
-        """Called between batches, at least at the deadline that it last returned (monotonic seconds)."""
+        """Called between batches, at least at the deadline that it last returned (seconds of CLOCK_BOOTTIME)."""
         ...
 
 
@@ -87,8 +87,9 @@ class Engine(Protocol):
         """Totals by stable names: packets-out, bytes-out, packets-in, bytes-in, drop-<reason>."""
         ...
 
-    def peer_counters(self) -> Mapping[str, Mapping[str, float]]:
-        """By peer key: packets-out, bytes-out, packets-in, bytes-in, last-seen (seconds ago)."""
+    def peer_counters(self) -> Mapping[str, Mapping[str, Any]]:
+        """By peer key: packets-out, bytes-out, packets-in, bytes-in, last-seen (seconds ago), and what the
+        encapsulation reports of it."""
         ...
 
     def lost_devices(self) -> Sequence[int]:

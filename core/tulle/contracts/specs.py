@@ -33,6 +33,8 @@ class BackendSpec(Spec, frozen=True, kw_only=True):
     owns_the_way: bool = True
     """An unreachable route of worse metric covers the cluster networks, so that no packet leaves in clear when a device
     or a route is lost. False: somebody else carries the packets (alloc, extension, a cloud's routes)."""
+    leftovers: str = ""
+    """As a component's: for what a backend leaves beside links and routes with tulle's marks, which core takes away."""
 
 
 class EncapsulationSpec(Spec, frozen=True, kw_only=True):
@@ -101,6 +103,13 @@ class SubnetManagerSpec(StoreChoice, frozen=True, kw_only=True):
 class ComponentSpec(Spec, frozen=True, kw_only=True):
     """`factory(settings) -> contracts.component.Component`."""
 
+    always: bool = False
+    """It runs on every node, also where the network config has no section for it (its settings are then an empty
+    mapping): for what flags ask for, and to take away what earlier flags asked for."""
+    leftovers: str = ""
+    """"module:attribute" of an async function without arguments that takes away what the component left in the kernel,
+    found by its marks, and returns a line for each thing: for `tulle down` where no tulled runs."""
+
 
 class ConfigSection(msgspec.Struct, frozen=True, kw_only=True):
     """`"Tulle": {"<name>": {...}}` in the network config."""
@@ -127,6 +136,9 @@ class ApiMethod(msgspec.Struct, frozen=True, kw_only=True):
     """The same for the JSON object in the body; a missing body is an empty object."""
     answer: Any = None
     """The type of what the handler returns; None: any JSON."""
+    backend: str = ""
+    """For a method of one backend, its spec's name: the handler is then `handler(backend, query, body)`, with the one
+    that runs. Who asks a node that runs another is told so (400)."""
 
 
 class DoctorCheck(msgspec.Struct, frozen=True, kw_only=True):

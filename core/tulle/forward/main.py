@@ -1,6 +1,10 @@
 """`tulle-forwarder`: load, test, drop rights, then move packets until told to stop. tulled starts it.
 
 Usage: tulle-forwarder --listen-fd N --engine MODULE:FACTORY --encapsulation MODULE:FACTORY --fingerprint TEXT
+       [--with-parent PID]
+
+It outlives tulled, whose successor adopts it. With `--with-parent` it ends with the process that started it: for
+programs that have no successor.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import os
 import secrets
 import signal
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +36,9 @@ log = logging.getLogger("tulle.forwarder")
 TUN, UDP = "tun:", "udp:"
 """How descriptors are named: "tun:tulle0:0", "udp:4:8285"."""
 
+TOTALS = ("packets-", "bytes-", "drop-")
+"""How the names of those among a peer's counters begin that add up."""
+
 
 class Forwarder:
     """What this worker does with messages (`tulle.worker.serve.Handler`)."""
@@ -45,6 +53,8 @@ class Forwarder:
         self._names: list[str] = []
         self._queues: list[int] = []
         self._sockets: list[socket.socket] = []
+        self._before, self._carried = messages.Carry(counters={}), False
+        """Totals of the one that we took over from."""
         self._released = False
         """Our sessions were given away: nothing of ours may be sealed any more."""
 
@@ -102,16 +112,29 @@ class Forwarder:
             if not changes.complete:
                 return None
             return messages.Applied(self._state.generation, list(self._errors.values()))
+        if isinstance(message, messages.Carry):
+            self._before, self._carried = message, True
+            return self._stats(peers=True)
         if isinstance(message, messages.AskStats):
-            return messages.Stats(
-                generation=self._state.generation,
-                counters=dict(self._engine.counters()),
-                peers={key: dict(one) for key, one in self._engine.peer_counters().items()}
-                if message.peers
-                else {},
-                lost_devices=len(self._engine.lost_devices()),
-            )
+            return self._stats(message.peers)
         return None
+
+    def _stats(self, peers: bool) -> messages.Stats:
+        """With the totals of the one before; of peers that are still there."""
+        counters = Counter(self._before.counters)
+        counters.update(self._engine.counters())
+        found: dict[str, dict[str, Any]] = {}
+        for key, one in self._engine.peer_counters().items() if peers else ():
+            before = self._before.peers.get(key, {})
+            names = {name for name in (*one, *before) if name.startswith(TOTALS)}
+            found[key] = {**one, **{name: before.get(name, 0) + one.get(name, 0) for name in names}}
+        return messages.Stats(
+            generation=self._state.generation,
+            counters=dict(counters),
+            peers=found,
+            lost_devices=len(self._engine.lost_devices()),
+            carried=self._carried,
+        )
 
     def _apply(self, changes: Changes) -> None:
         if changes.local is not None or changes.options is not None:
@@ -133,12 +156,26 @@ class Forwarder:
 
 
 class Loop(ControlServer):
-    """The control side as the engine's loop sees it, and the word to tulled when a device is lost."""
+    """The control side as the engine's loop sees it, and the word to tulled when a device is lost. `parent`: a pidfd,
+    with whose process it ends."""
 
-    def __init__(self, listener: socket.socket, forwarder: Forwarder, engine: Engine) -> None:
+    def __init__(
+        self, listener: socket.socket, forwarder: Forwarder, engine: Engine, parent: int | None = None
+    ) -> None:
         super().__init__(listener, forwarder, messages.decode)
         self._engine = engine
+        self._parent = parent
         self._told_lost = 0
+
+    def filenos(self) -> Sequence[int]:
+        found = super().filenos()
+        return found if self._parent is None else (*found, self._parent)
+
+    def handle(self, fileno: int) -> None:
+        if fileno == self._parent:
+            self.stopping = True
+        else:
+            super().handle(fileno)
 
     def idle(self, now: float) -> float | None:
         lost = len(self._engine.lost_devices())
@@ -155,6 +192,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     faulthandler.enable()  # a crash in C code leaves names of functions, and no core
     sandbox.set_process_name("tulle-forwarder")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        parent = None if arguments.with_parent is None else _pidfd_of_parent(arguments.with_parent)
+    except ProcessLookupError:
+        return  # it has ended already: nobody wants us
     listener = socket.socket(fileno=arguments.listen_fd)
     encapsulation_factory = load(arguments.encapsulation)
 
@@ -165,12 +206,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     engine: Engine = load(arguments.engine)(make_encapsulation)
     notes = [*engine.self_test(), *sandbox.lock_down()]
     forwarder = Forwarder(engine, arguments.fingerprint, notes)
-    loop = Loop(listener, forwarder, engine)
+    loop = Loop(listener, forwarder, engine, parent)
     signal.signal(signal.SIGTERM, lambda *_: setattr(loop, "stopping", True))
     # What is loaded stays: no collection walks it again, and none runs between packets without need.
     gc.collect()
     gc.freeze()
     engine.run(loop)
+
+
+def _pidfd_of_parent(pid: int) -> int:
+    """Readable when that process has ended (pidfd_open(2)). Raises ProcessLookupError where it has by now."""
+    descriptor = os.pidfd_open(pid)
+    # While it is our parent nobody else gets its number: what was opened before this is it.
+    if os.getppid() != pid:
+        raise ProcessLookupError(pid)
+    return descriptor
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -180,6 +230,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--engine", required=True)
     parser.add_argument("--encapsulation", required=True)
     parser.add_argument("--fingerprint", required=True)
+    parser.add_argument("--with-parent", type=int, metavar="PID", help="end with this process, our parent")
     parser.add_argument("--run-dir", help="ignored; shows in the process list")
     return parser.parse_args(argv)
 

@@ -59,12 +59,22 @@ class AskStats(msgspec.Struct, tag="ask-stats"):
 
 
 class Stats(msgspec.Struct, tag="stats", kw_only=True):
-    """Totals since the forwarder's start."""
+    """Totals since the forwarder's start; one that took over goes on from those of the one before."""
 
     generation: int
     counters: dict[str, int]
-    peers: dict[str, dict[str, float]] = {}
+    peers: dict[str, dict[str, Any]] = {}
+    """Traffic by the names of `Engine.peer_counters`, and what the encapsulation reports."""
     lost_devices: int = 0
+    carried: bool = False
+    """Whether those of the one before are in them."""
+
+
+class Carry(msgspec.Struct, tag="carry", kw_only=True):
+    """To one that takes over: the totals of the one before. The answer is `Stats`."""
+
+    counters: dict[str, int]
+    peers: dict[str, dict[str, Any]] = {}
 
 
 class DeviceLost(msgspec.Struct, tag="device-lost"):
@@ -73,7 +83,7 @@ class DeviceLost(msgspec.Struct, tag="device-lost"):
     count: int
 
 
-Message = worker.Common | State | Applied | Resend | AskStats | Stats | DeviceLost
+Message = worker.Common | State | Applied | Resend | AskStats | Stats | Carry | DeviceLost
 
 _decoder = msgspec.msgpack.Decoder(Message)
 

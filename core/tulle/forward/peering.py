@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
+from typing import Any
 
 from tulle.contracts.backend import DataPeer
 from tulle.contracts.encapsulation import PathId, PeerId
@@ -58,7 +59,7 @@ class Peering:
         self._counters = counters
         self._routes: PrefixTable[PeerId] = PrefixTable()
         self._ours: PrefixTable[bool] = PrefixTable()
-        self._strict = True
+        self._checks_source = self._checks_destination = True
         self._definitions: dict[PeerId, DataPeer] = {}
         self._ids: dict[str, PeerId] = {}
         self._next_id = 1
@@ -72,14 +73,15 @@ class Peering:
         for prefix in local.prefixes:
             ours.insert(parse_prefix(prefix), True)
         self._ours = ours
-        self._strict = local.source_check == "strict"
+        self._checks_source = local.source_check != "peer"
+        self._checks_destination = local.source_check not in ("peer", "source")
         packed = [ip_address(one).packed for one in local.icmp_sources]
         self.icmp_sources = {4 if len(one) == 4 else 6: one for one in packed}
         self._forget_answers()
 
     def set_peer(self, peer: DataPeer) -> tuple[PeerId, Sequence[PathId]]:
         """Insert or replace by `peer.key`; returns its number, which stays the same, and its paths, best first.
-        Raises ValueError where something in it is no prefix."""
+        Raises ValueError where something in it is no prefix or address; `remove_peer` it then."""
         prefixes = [parse_prefix(one) for one in peer.prefixes]
         number = self._ids.get(peer.key)
         if number is None:
@@ -136,21 +138,23 @@ class Peering:
         flow may not pass. `senders`: at least one."""
         source, target = flow
         owner = self._routes.lookup(source)
-        if self._strict:
-            if owner is None or owner not in senders:
+        if owner is None or owner not in senders:
+            if self._checks_source:
                 self._counters["drop-source"] += 1
                 return None
-            if not self._ours.lookup(target):
-                self._counters["drop-destination"] += 1
-                return None
-        elif owner is None or owner not in senders:
             owner = min(senders)
+        if self._checks_destination and not self._ours.lookup(target):
+            self._counters["drop-destination"] += 1
+            return None
         accepted = self.accepted_from(senders)
         if len(accepted) >= CACHE_ENTRIES:
             accepted.clear()
         traffic = accepted[flow] = self.traffic[owner]
         return traffic
 
-    def report(self, now: float) -> Mapping[str, Mapping[str, float]]:
-        """Traffic by peer key."""
-        return {one.key: one.report(now) for one in self.traffic.values()}
+    def report(
+        self, now: float, beside: Mapping[PeerId, Mapping[str, Any]] | None = None
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Traffic by peer key, and what is known `beside` it."""
+        more = beside or {}
+        return {one.key: {**more.get(peer, {}), **one.report(now)} for peer, one in self.traffic.items()}

@@ -27,14 +27,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tulle.contracts.backend import DataPeer
-from tulle.contracts.encapsulation import Buffer, Encapsulation, Outgoing, PeerId
+from tulle.contracts.encapsulation import Buffer, Encapsulation, Outgoing, PathId, PeerId
 from tulle.contracts.engine import Control, Local, MakeEncapsulation
+from tulle.forward.ancillary import NOTHING, AncillaryReader, Told
 from tulle.forward.paths import PathTable, SocketAddress
 from tulle.forward.peering import Peering, Traffic
-from tulle.forward.udp_batch import SegmentSender, family_of
+from tulle.forward.udp_batch import SegmentSender
 from tulle.net import coalesce, gso, icmp
 from tulle.net.packet import addresses, destination
-from tulle.net.trains import segment_size
 
 BATCH = 64
 """Reads before the sockets get their turn; also the most segments in one send that every kernel takes."""
@@ -50,13 +50,18 @@ DEVICE_GONE = {errno.EFAULT, errno.EBADFD, errno.EBADF, errno.ENODEV}
 """What a TUN whose link was deleted answers (tried on Linux 6.18: read EFAULT, write EBADFD)."""
 
 
+def boot_seconds() -> float:
+    """CLOCK_BOOTTIME: never set back, and it counts the time that the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class PythonEngine:
     """See the module and `contracts.engine.Engine`."""
 
     name = "python"
 
     def __init__(
-        self, make_encapsulation: MakeEncapsulation, clock: Callable[[], float] = time.monotonic
+        self, make_encapsulation: MakeEncapsulation, clock: Callable[[], float] = boot_seconds
     ) -> None:
         self._paths = PathTable()
         self._encapsulation: Encapsulation = make_encapsulation(self._paths)
@@ -67,9 +72,11 @@ class PythonEngine:
         self._arrived: list[Buffer] = []
         self._queues: list[int] = []
         self._sockets: list[socket.socket] = []
+        self._socket_of: dict[int, socket.socket] = {}
+        """By address family; the first of each."""
         self._lost: list[int] = []
         self._sender = SegmentSender(self._counters)
-        self._deadline: float | None = 0.0
+        self._ancillary = AncillaryReader()
         self._epoll = select.epoll()
         self._rewired = True
 
@@ -80,24 +87,22 @@ class PythonEngine:
 
     def set_descriptors(self, queues: Sequence[int], sockets: Sequence[socket.socket]) -> None:
         self._queues, self._sockets = list(queues), list(sockets)
+        self._socket_of = {one.family: one for one in reversed(self._sockets)}
         self._lost = []
         self._sender.use(self._sockets)
         self._rewired = True
 
     def set_local(self, local: Local, options: Mapping[str, Any]) -> None:
         self._peering.set_local(local)
-        self._deadline = 0.0
         self._encapsulation.configure(options, self._clock())
 
     def set_peer(self, peer: DataPeer) -> None:
         number, paths = self._peering.set_peer(peer)
-        self._deadline = 0.0
         self._encapsulation.set_peer(number, paths, peer.settings, self._clock())
 
     def remove_peer(self, key: str) -> None:
         number = self._peering.remove_peer(key)
         if number is not None:
-            self._deadline = 0.0
             self._encapsulation.remove_peer(number, self._clock())
 
     def counters(self) -> Mapping[str, int]:
@@ -105,8 +110,9 @@ class PythonEngine:
         totals.update(self._encapsulation.counters())
         return totals
 
-    def peer_counters(self) -> Mapping[str, Mapping[str, float]]:
-        return self._peering.report(self._clock())
+    def peer_counters(self) -> Mapping[str, Mapping[str, Any]]:
+        now = self._clock()
+        return self._peering.report(now, self._encapsulation.report(now))
 
     def lost_devices(self) -> Sequence[int]:
         return self._lost
@@ -153,10 +159,13 @@ class PythonEngine:
     def _wait(self, control: Control) -> float:
         """Do what is due; how long the loop may sleep after it, in seconds."""
         now = self._clock()
-        if self._deadline is not None and now >= self._deadline:
-            outgoing, self._deadline = self._encapsulation.tick(now)
-            self._send(outgoing)
-        due = [one for one in (control.idle(now), self._deadline) if one is not None]
+        come_again = control.idle(now)
+        deadline = self._encapsulation.deadline(now)
+        if deadline is not None and now >= deadline:
+            self._send(self._encapsulation.tick(now), waits=False)
+            # One that is still past waits for a round of packets.
+            deadline = self._encapsulation.deadline(now)
+        due = [one for one in (come_again, deadline) if one is not None]
         return min(LONGEST_WAIT_S, max(0.0, min(due) - now)) if due else LONGEST_WAIT_S
 
     # --- outbound ---------------------------------------------------------------------------------------------
@@ -220,22 +229,23 @@ class PythonEngine:
         self._counters["packets-out"] += len(batch)
         self._counters["bytes-out"] += size
 
-    def _send(self, outgoing: Sequence[Outgoing]) -> None:
+    def _send(self, outgoing: Sequence[Outgoing], *, waits: bool = True) -> None:
+        """`waits`: for room in a full send buffer. Answers do not: a flood of strangers would have the packets wait,
+        and whoever means it asks again."""
+        failed: dict[PathId, int] = {}
         for path, datagrams in outgoing:
-            address = self._paths.address(path)
-            sock = self._socket_for(address)
-            if address is None or sock is None:
+            way = self._paths.way(path)
+            sock = None if way is None else self._socket_of.get(way.family)
+            if way is None or sock is None:
                 self._counters["drop-no-path"] += len(datagrams)
                 continue
-            self._sender.send(sock, address, datagrams)
-
-    def _socket_for(self, address: SocketAddress | None) -> socket.socket | None:
-        if address is not None:
-            family = family_of(address)
-            for sock in self._sockets:
-                if sock.family == family:
-                    return sock
-        return None
+            error = self._sender.send(sock, way.address, datagrams, way.control, waits=waits)
+            if error:
+                failed[path] = error
+        if failed:
+            now = self._clock()
+            for path, error in failed.items():
+                self._encapsulation.send_failed(path, error, now)
 
     # --- inbound ------------------------------------------------------------------------------------------------
 
@@ -254,25 +264,27 @@ class PythonEngine:
             if flags & socket.MSG_TRUNC:
                 self._counters["drop-truncated"] += 1
                 continue
-            size = segment_size(ancillary) if ancillary else 0
+            told = self._ancillary.read(ancillary) if ancillary else NOTHING
+            size = told.segment_bytes
             if 0 < size < len(data):
                 datagrams = [data[start : start + size] for start in range(0, len(data), size)]
             else:
                 datagrams = [data]
-            self._open(address, datagrams)
+            self._open(address, told, datagrams)
             if len(self._arrived) >= WRITE_AT:
                 self._write_arrived()
         self._write_arrived()
 
-    def _open(self, address: SocketAddress, datagrams: Sequence[bytes]) -> None:
+    def _open(self, address: SocketAddress, told: Told, datagrams: Sequence[bytes]) -> None:
         now = self._clock()
-        path = self._paths.received_from(address)
+        path = self._paths.received_from(address, told)
         opened = self._encapsulation.open(path, datagrams, now)
         for senders, packets in opened.deliveries:
             self._deliver(senders, packets, now)
+        if opened.outgoing:
+            self._send(opened.outgoing, waits=False)
         for other in opened.others:
-            self._send(self._encapsulation.control(path, other, now))
-            self._deadline = 0.0
+            self._send(self._encapsulation.control(path, other, now), waits=False)
 
     def _deliver(self, senders: frozenset[PeerId], packets: Sequence[Buffer], now: float) -> None:
         """Check where packets claim to come from and to go; those that may pass have arrived."""

@@ -1,7 +1,8 @@
 """Sending many datagrams in few system calls: runs of equal size leave as one UDP_SEGMENT message (udp(7)).
 
 Only the last datagram of a run may be shorter. A path whose MTU has fallen answers EMSGSIZE: that run is sent one by
-one. EIO, or a self-test that finds a kernel which corrupts such runs, turns the whole thing off.
+one. EIO, or a self-test that finds a kernel which corrupts such runs, turns the whole thing off. What else a path wants
+(our address, a DS byte) is ready-made and goes with each message.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tulle.contracts.encapsulation import Buffer, Datagram
+from tulle.forward.ancillary import ControlMessages
 from tulle.forward.paths import SocketAddress
 from tulle.net.trains import SOL_UDP, UDP_SEGMENT
 
@@ -24,11 +26,8 @@ MAX_RUN_BYTES = 65000
 """Below the longest UDP payload, 65,507 bytes over IPv4."""
 SEND_WAIT_MS = 20
 """How long a full send buffer is waited for before packets are dropped: the TUN's queue holds back the senders."""
+BUSY = {errno.EAGAIN, errno.ENOBUFS}
 SELF_TEST_SIZES = (1400,) * 5 + (700,)
-
-
-def family_of(address: SocketAddress) -> socket.AddressFamily:
-    return socket.AF_INET if len(address) == 2 else socket.AF_INET6
 
 
 def size_of(datagram: Datagram) -> int:
@@ -67,6 +66,7 @@ class SegmentSender:
         self.segments = True
         self._counters = counters
         self._poll = select.poll()
+        self._wait_ms = SEND_WAIT_MS
 
     def use(self, sockets: Sequence[socket.socket]) -> None:
         """The sockets that will be given to `send`."""
@@ -74,47 +74,76 @@ class SegmentSender:
         for sock in sockets:
             self._poll.register(sock.fileno(), select.POLLOUT)
 
-    def send(self, sock: socket.socket, address: SocketAddress, datagrams: Sequence[Datagram]) -> None:
+    def send(
+        self,
+        sock: socket.socket,
+        address: SocketAddress,
+        datagrams: Sequence[Datagram],
+        control: ControlMessages = (),
+        *,
+        waits: bool = True,
+    ) -> int:
+        """Returns why the kernel refused some of them, as an error number; 0 where it took all or was only busy.
+        `waits`: where the send buffer is full, a little, before they are dropped."""
+        self._wait_ms = SEND_WAIT_MS if waits else 0
         if len(datagrams) == 1 or not self.segments:
-            self._one_by_one(sock, address, datagrams)
-            return
+            return self._one_by_one(sock, address, datagrams, control)
+        refused = 0
         for first, behind, size in runs(datagrams):
             if behind - first == 1:
-                self._one_by_one(sock, address, datagrams[first:behind])
+                error = self._one_by_one(sock, address, datagrams[first:behind], control)
             else:
-                self._run(sock, address, datagrams[first:behind], size)
+                error = self._run(sock, address, datagrams[first:behind], size, control)
+            refused = error or refused
+        return refused
 
-    def _run(self, sock: socket.socket, address: SocketAddress, run: Sequence[Datagram], size: int) -> None:
+    def _run(
+        self,
+        sock: socket.socket,
+        address: SocketAddress,
+        run: Sequence[Datagram],
+        size: int,
+        control: ControlMessages,
+    ) -> int:
         pieces = [piece for datagram in run for piece in datagram]
-        control = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))]
-        error = self._try(sock, pieces, control, address)
+        segment = (SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))
+        error = self._try(sock, pieces, [*control, segment], address)
         if error is None:
-            return
+            return 0
         if error == errno.EIO:
             self.segments = False
             self._counters["segments-turned-off"] += 1
         elif error == errno.EMSGSIZE:
             self._counters["path-mtu-fell"] += 1
         elif error != errno.EINVAL:
-            self._dropped(error, len(run))
-            return
-        self._one_by_one(sock, address, run)
+            return self._dropped(error, len(run))
+        return self._one_by_one(sock, address, run, control)
 
-    def _one_by_one(self, sock: socket.socket, address: SocketAddress, datagrams: Sequence[Datagram]) -> None:
+    def _one_by_one(
+        self,
+        sock: socket.socket,
+        address: SocketAddress,
+        datagrams: Sequence[Datagram],
+        control: ControlMessages,
+    ) -> int:
+        refused = 0
         for datagram in datagrams:
-            error = self._try(sock, datagram, (), address)
+            error = self._try(sock, datagram, control, address)
             if error is not None:
-                self._dropped(error, 1)
+                refused = self._dropped(error, 1) or refused
+        return refused
 
-    def _dropped(self, error: int, count: int) -> None:
+    def _dropped(self, error: int, count: int) -> int:
+        """Counts, and returns the error where it is the path's and not the moment's."""
         name = "send-buffer-full" if error == errno.EAGAIN else errno.errorcode.get(error, str(error)).lower()
         self._counters[f"drop-{name}"] += count
+        return 0 if error in BUSY else error
 
     def _try(
         self,
         sock: socket.socket,
         pieces: Sequence[Buffer],
-        control: Sequence[tuple[int, int, bytes]],
+        control: ControlMessages,
         address: SocketAddress,
     ) -> int | None:
         """The error number, or None. Waits a little where the send buffer is full."""
@@ -123,7 +152,7 @@ class SegmentSender:
                 sock.sendmsg(pieces, control, socket.MSG_DONTWAIT, address)
                 return None
             except BlockingIOError:
-                self._poll.poll(SEND_WAIT_MS)
+                self._poll.poll(self._wait_ms)
             except OSError as error:
                 return error.errno or errno.EIO
         return errno.EAGAIN

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import socket
+import sys
 from functools import cache
 
 from tulle.contracts.backend import Listen
@@ -22,6 +23,8 @@ BUFFER_BYTES = 7 * 1024 * 1024
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
 PMTUDISC_DONT, PMTUDISC_DO = 0, 2
+MARK_MASK = 0xFFFFFFFF
+"""A mark is 32 bits without a sign; getsockopt gives it with one."""
 IP_PKTINFO, IP_RECVERR, IPV6_RECVERR = 8, 11, 25
 
 TEST_SIZES = (1400,) * 5 + (700,)
@@ -34,33 +37,54 @@ def open_udp(listen: Listen) -> socket.socket:
     family = socket.AF_INET if listen.family == 4 else socket.AF_INET6
     opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        _set_options(opened, listen)
-        opened.bind(("0.0.0.0" if listen.family == 4 else "::", listen.port))
-    except OSError as error:
-        opened.close()
-        raise OSError(error.errno, _explain(error, listen)) from error
+        if listen.family == 6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _set_buffer(opened, SO_RCVBUFFORCE, socket.SO_RCVBUF)
+        _set_buffer(opened, SO_SNDBUFFORCE, socket.SO_SNDBUF)
+        set_options(opened, listen)
+        _bind(opened, listen)
     except BaseException:
         opened.close()
         raise
     return opened
 
 
-def _set_options(opened: socket.socket, listen: Listen) -> None:
-    """Path MTU: `fragment` lets routers and this host cut outer packets, else DF is set and EMSGSIZE tells."""
+def _bind(opened: socket.socket, listen: Listen) -> None:
+    try:
+        opened.bind(("0.0.0.0" if listen.family == 4 else "::", listen.port))
+    except OSError as error:
+        raise OSError(error.errno, _explain(error, listen)) from error
+
+
+def set_options(opened: socket.socket, listen: Listen) -> None:
+    """All of `listen` but family and port, on a new socket or one that is in use; whoever shares it has them too. Path
+    MTU: `fragment` lets routers and this host cut outer packets, else DF is set and EMSGSIZE tells. Raises OSError
+    where the mark is not allowed."""
     discover = PMTUDISC_DONT if listen.fragment else PMTUDISC_DO
     if listen.family == 4:
-        opened.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
-        opened.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 0)
-        opened.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 0)
+        level, names = socket.IPPROTO_IP, (IP_PKTINFO, socket.IP_RECVTOS)
+        opened.setsockopt(level, IP_MTU_DISCOVER, discover)
+        opened.setsockopt(level, IP_RECVERR, 0)
     else:
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, discover)
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 0)
-        opened.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 0)
-    _set_buffer(opened, SO_RCVBUFFORCE, socket.SO_RCVBUF)
-    _set_buffer(opened, SO_SNDBUFFORCE, socket.SO_SNDBUF)
-    if not gro_is_off():
-        opened.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        level, names = socket.IPPROTO_IPV6, (socket.IPV6_RECVPKTINFO, socket.IPV6_RECVTCLASS)
+        opened.setsockopt(level, IPV6_MTU_DISCOVER, discover)
+        opened.setsockopt(level, IPV6_RECVERR, 0)
+    for name in names:
+        opened.setsockopt(level, name, listen.tells)
+    if listen.mark != opened.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & MARK_MASK:
+        _set_mark(opened, listen)
+    opened.setsockopt(socket.IPPROTO_UDP, UDP_GRO, not gro_is_off())
+
+
+def _set_mark(opened: socket.socket, listen: Listen) -> None:
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, listen.mark.to_bytes(4, sys.byteorder))
+    except PermissionError as error:
+        raise OSError(
+            error.errno,
+            f"port {listen.port}/udp (IPv{listen.family}): the firewall mark {listen.mark:#x} needs the capability "
+            "CAP_NET_ADMIN; give it, or take the mark away",
+        ) from error
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from tulle.net.prefix import Prefix
 from tulle.node.keeper import Keeper
 
 PARTY = "backend"
+
+
+async def follow_nothing(folder: str) -> AsyncGenerator[Mapping[str, bytes], None]:
+    """Where there is no store."""
+    yield {}
+    await asyncio.Event().wait()
 
 
 class Context(msgspec.Struct, kw_only=True):
@@ -30,6 +37,14 @@ class Context(msgspec.Struct, kw_only=True):
     prefixes: tuple[Prefix, ...] = ()
     recalled: Advertisement | None = None
     on_again: Callable[[], None] = lambda: None
+    on_follow: Callable[[str], AsyncGenerator[Mapping[str, bytes], None]] = follow_nothing
+    on_second_dataplane: Callable[[str], DataPlane] = lambda name: NoDataPlane()
+
+    def second_dataplane(self, name: str) -> DataPlane:
+        return self.on_second_dataplane(name)
+
+    def follow(self, folder: str) -> AsyncGenerator[Mapping[str, bytes], None]:
+        return self.on_follow(folder)
 
     def again(self) -> None:
         self.on_again()
@@ -39,14 +54,15 @@ class Context(msgspec.Struct, kw_only=True):
 
 
 class KeptKernel:
-    """A backend's part of what the keeper keeps (`contracts.kernel.Kernel`)."""
+    """A party's part of what the keeper keeps (`contracts.kernel.Kernel`): the backend's, or a component's."""
 
-    def __init__(self, keeper: Keeper, netlink: Netlink) -> None:
+    def __init__(self, keeper: Keeper, netlink: Netlink, party: str = PARTY) -> None:
         self._keeper = keeper
         self._netlink = netlink
+        self._party = party
 
     async def want(self, wanted: Wanted) -> Report:
-        self._keeper.want(PARTY, wanted)
+        self._keeper.want(self._party, wanted)
         return await self._keeper.settle(trusting=True)
 
     async def link(self, name: str) -> LinkFacts | None:

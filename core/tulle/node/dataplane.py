@@ -1,7 +1,7 @@
 """The data plane of user-space backends: a TUN, UDP sockets and the forwarder that moves packets between them.
 
 What is wanted is stated by `configure` and `set_peers`. Three things are kept so, each by itself:
-- the descriptors: opened, or got back from a forwarder that already runs; a deleted TUN is opened anew;
+- the descriptors (`tulle.node.descriptors`); a deleted TUN is opened anew;
 - the kernel's side of the TUN (address, routes), by the keeper;
 - the forwarder: found or started by `tulle.worker.supervise`, given descriptors and state, asked for its counters.
 """
@@ -11,27 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from ipaddress import ip_interface
-from typing import Literal
+from pathlib import Path
 
 import msgspec
 
 from tulle import __version__
-from tulle.contracts.backend import DataPeer, Device, JsonObject, Listen
+from tulle.contracts.backend import DataPeer, Device, JsonObject, Listen, SourceCheck
 from tulle.contracts.encapsulation import EncapsulationRef
 from tulle.contracts.engine import Local
 from tulle.contracts.specs import EncapsulationSpec, EngineSpec
 from tulle.forward import messages
-from tulle.kernel import sysctl
 from tulle.kernel.state import ALIAS, Wanted, WantedAddress, WantedLink, WantedRoute
-from tulle.kernel.tun import Tun, adopt, open_tun
-from tulle.kernel.udp import open_udp
 from tulle.net.prefix import Prefix
+from tulle.node.descriptors import Descriptors
 from tulle.node.keeper import Keeper
 from tulle.node.rundir import RunDir
 from tulle.plugins import PluginError, Plugins
@@ -49,6 +45,7 @@ STATS_S = 1.0
 SILENT_S = 10.0
 """A forwarder answers within milliseconds; one that does not for so long is replaced."""
 PARTY = "dataplane"
+"""Of the keeper; a second plane adds its name."""
 FORWARDER = (sys.executable, "-m", "tulle.forward.main")
 """The program that `Supervisor` starts."""
 
@@ -63,7 +60,8 @@ class Forwarding(msgspec.Struct):
 
 
 class UserSpace:
-    """See the module; `contracts.backend.DataPlane` is what backends see of it."""
+    """See the module; `contracts.backend.DataPlane` is what backends see of it. `name`: of a second one on this node,
+    with a device and a forwarder of its own; the first has none."""
 
     def __init__(
         self,
@@ -73,7 +71,9 @@ class UserSpace:
         plugins: Plugins,
         engine: str,
         local_prefixes: Sequence[Prefix],
+        name: str = "",
     ) -> None:
+        self.name = name
         self._run_dir = run_dir
         self._keeper = keeper
         self._plugins = plugins
@@ -86,8 +86,7 @@ class UserSpace:
         self._applied = 0
         self._apply_errors: list[str] = []
         self._applied_bell = asyncio.Condition()
-        self._tun: Tun | None = None
-        self._sockets: dict[str, socket.socket] = {}
+        self._descriptors = Descriptors()
         self._spec: EngineSpec | None = None
         self._why = ""
         self._supervisor: Supervisor | None = None
@@ -97,6 +96,8 @@ class UserSpace:
         self._held_back = False
         """The running forwarder gets no descriptors yet: an old one works with them."""
         self._stats: messages.Stats | None = None
+        self._carries = False
+        """The running forwarder goes on from the totals of the one before."""
         self._notes: list[str] = []
 
     # --- what backends call -------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class UserSpace:
         listen: Sequence[Listen],
         encapsulation: EncapsulationRef,
         *,
-        source_check: Literal["strict", "peer"] = "strict",
+        source_check: SourceCheck = "strict",
     ) -> None:
         """See `contracts.backend.DataPlane`. Raises PluginError where no engine runs this encapsulation."""
         local = Local(
@@ -119,9 +120,9 @@ class UserSpace:
         self._wanted = Forwarding(device, tuple(listen), encapsulation, local)
         if self._task is None:
             await self._start(encapsulation)
-        elif self._open_missing() and self._session is not None:
+        elif self._descriptors.want(device.name, listen) and self._session is not None:
             self._give_descriptors(self._session)
-        self._keeper.want(PARTY, kernel_part(device))
+        self._keeper.want(f"{PARTY} {self.name}".strip(), kernel_part(device))
         await self._keeper.settle()
         generation = self._push()
         async with asyncio.timeout(APPLY_S), self._applied_bell:
@@ -164,6 +165,11 @@ class UserSpace:
         }
 
     @property
+    def socket_path(self) -> Path:
+        """Where its forwarder is reached."""
+        return self._run_dir.forwarder(self.name).socket
+
+    @property
     def wanted(self) -> bool:
         """Whether the backend has asked for a forwarder."""
         return self._wanted is not None
@@ -176,10 +182,16 @@ class UserSpace:
         if self._wanted is None:
             return reasons  # the kernel forwards: nobody wants a forwarder
         if self._session is None:
-            reasons.append("the forwarder is not running yet")
+            reasons.append(f"{self._the_forwarder} is not running yet")
         elif self._applied < self._generation:
-            reasons.append(f"the forwarder has state {self._applied} of {self._generation}")
+            reasons.append(f"{self._the_forwarder} has state {self._applied} of {self._generation}")
         return reasons
+
+    @property
+    def _the_forwarder(self) -> str:
+        return (
+            f"the forwarder of {self._wanted.device.name}" if self.name and self._wanted else "the forwarder"
+        )
 
     async def replace(self) -> tuple[int, int, float]:
         """A new forwarder takes over from the running one, without losing a packet. Returns the process ids, old and
@@ -204,20 +216,16 @@ class UserSpace:
 
     def close(self) -> None:
         """Let go of the TUN and the sockets, after `stop`: with the forwarder's end they are gone."""
-        if self._tun is not None:
-            self._tun.close()
-            self._tun = None
-        for sock in self._sockets.values():
-            sock.close()
-        self._sockets.clear()
+        self._descriptors.close()
 
     async def _start(self, encapsulation: EncapsulationRef) -> None:
         """Called again where it failed (a port in use): what it has found by then it keeps."""
         if self._supervisor is None:
             supervisor = self._make_supervisor(encapsulation)
-            await supervisor.find(self._fetch)
+            await supervisor.find(self._descriptors.fetch)
             self._supervisor = supervisor
-        self._open_missing()
+        assert self._wanted is not None
+        self._descriptors.want(self._wanted.device.name, self._wanted.listen)
         self._keeper.before_pass.append(self._reopen_device)
         self._task = asyncio.create_task(self._supervisor.run(), name="forwarder-supervisor")
 
@@ -226,80 +234,35 @@ class UserSpace:
         self._spec = spec
         found = self._plugins.find("tulle_encapsulations", EncapsulationSpec, encapsulation.name, "Backend")
         fingerprint = f"tulle {__version__}, engine {spec.name}, encapsulation {found.name}"
-        name, run_dir = self._run_dir.forwarder_marks
+        place = self._run_dir.forwarder(self.name)
+        name, run_dir = place.marks
         return Supervisor(
-            path=self._run_dir.forwarder_socket,
+            path=place.socket,
             argv=[
                 *(*FORWARDER, name, "--listen-fd", "{listen}"),
                 *("--engine", spec.factory, "--encapsulation", found.factory),
                 *("--fingerprint", fingerprint, "--run-dir", run_dir),
             ],
-            marks=self._run_dir.forwarder_marks,
+            marks=place.marks,
             fingerprint=fingerprint,
             decode=messages.decode,
             body=self._serve,
         )
 
-    # --- descriptors ----------------------------------------------------------------------------------------
-
-    async def _fetch(self, session: Session) -> None:
-        """Get the descriptors back from a forwarder that an earlier tulled started."""
-        session.send(worker.Export())
-        named: worker.Descriptors = await session.expect(worker.Descriptors)
-        for name, descriptor in zip(named.names, session.connection.take(len(named.names)), strict=True):
-            if name in self._sockets or (self._tun is not None and name.startswith("tun:")):
-                os.close(descriptor)
-            elif name.startswith("udp:"):
-                self._sockets[name] = socket.socket(fileno=descriptor)
-            else:
-                try:
-                    self._tun = adopt(descriptor)
-                except OSError:
-                    os.close(descriptor)
-
-    def _open_missing(self) -> list[str]:
-        """Open what is wanted and not there, close what is there and not wanted. Returns lines of what was done."""
-        assert self._wanted is not None
-        lines = []
-        name = self._wanted.device.name
-        if self._tun is not None and self._tun.name != name:
-            self._tun.close()
-            self._tun = None
-        if self._tun is None:
-            self._tun = open_tun(name)
-            lines.append(f"{name}: opened")
-        for problem in sysctl.apply(sysctl.own_icmp_errors(name), {}).problems:
-            log.warning("icmp-errors-lost %s: pods are not told of unreachable addresses", problem.subject)
-        wanted = {f"udp:{one.family}:{one.port}": one for one in self._wanted.listen}
-        for key in [key for key in self._sockets if key not in wanted]:
-            self._sockets.pop(key).close()
-            lines.append(f"{key}: closed")
-        for key, listen in wanted.items():
-            if key not in self._sockets:
-                self._sockets[key] = open_udp(listen)
-                lines.append(f"{key}: listening")
-        return lines
-
     async def _reopen_device(self) -> list[str]:
         """Before each pass of the keeper: a TUN that was deleted by somebody comes back under the same name."""
-        if self._wanted is None or (self._tun is not None and self._tun.alive()):
+        wanted = self._wanted
+        if wanted is None or self._descriptors.device_lives():
             return []
-        if self._tun is not None:
-            self._tun.close()
-            self._tun = None
-        lines = self._open_missing()
+        lines = self._descriptors.want(wanted.device.name, wanted.listen)
         if self._session is not None:
             with contextlib.suppress(WorkerGone):
                 self._give_descriptors(self._session)
         return [line + " again, it had been deleted" for line in lines]
 
     def _give_descriptors(self, session: Session) -> None:
-        if self._held_back:
-            return
-        assert self._tun is not None
-        names = [f"tun:{self._tun.name}:0", *self._sockets]
-        filenos = (self._tun.fileno(), *(one.fileno() for one in self._sockets.values()))
-        session.send(worker.Descriptors(names), filenos)
+        if not self._held_back:
+            self._descriptors.give(session)
 
     # --- the forwarder ----------------------------------------------------------------------------------------
 
@@ -307,7 +270,7 @@ class UserSpace:
         """While one forwarder lives: bring it to the wanted state, then ask for its counters."""
         self._notes = session.hello.notes
         self._session, self._handover, self._held_back = session, handover, handover.pending
-        self._applied = 0
+        self._applied, self._carries = 0, False
         try:
             self._send_state(session, None, list(self._peers.values()), [])
             # A forwarder that knew no peers would throw away what it reads; in the TUN's queue it waits.
@@ -335,11 +298,15 @@ class UserSpace:
 
     async def _take_over(self, session: Session, handover: Handover) -> None:
         """The new forwarder is what it is to be: now the old one lets go."""
-        sessions = await handover.release()
+        sessions = await handover.release(messages.AskStats())
         self._held_back = False
         if sessions:
             session.send(worker.StateBlob(sessions))
         self._give_descriptors(session)
+        for said in handover.answers:  # what nobody waits for comes last
+            if isinstance(said, messages.Stats):
+                session.send(messages.Carry(counters=said.counters, peers=said.peers))
+                self._carries = True
         if session.protocol < worker.HOLDING_SINCE:
             handover.confirm()
 
@@ -354,7 +321,9 @@ class UserSpace:
         elif isinstance(message, messages.Resend):
             self._send_state(session, None, list(self._peers.values()), [])
         elif isinstance(message, messages.Stats):
-            self._stats = message
+            # One that has not begun has nothing to tell, and what it was asked before that comes late.
+            if not self._held_back and message.carried >= self._carries:
+                self._stats = message
         elif isinstance(message, worker.Holding):
             self._handover.confirm()
         elif isinstance(message, messages.DeviceLost):

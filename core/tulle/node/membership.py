@@ -26,9 +26,11 @@ from tulle.lease.recall import recall
 from tulle.net.prefix import Prefix
 from tulle.node import identity
 from tulle.node.answers import LeaseAnswer, MirrorAnswer
+from tulle.node.context import follow_nothing
 from tulle.node.storewatch import StoreWatch, cut_off
 from tulle.plugins import PluginError, Plugins
 from tulle.store.clock import SystemClock
+from tulle.store.follow import follow
 from tulle.tasks import first_to_end
 
 T = TypeVar("T")
@@ -87,6 +89,7 @@ class Membership:
         single_machine: bool = False,
         let_go: Callable[[], Awaitable[None]] = _nothing,
         recalling: Callable[[Sequence[Address]], Awaitable[Advertisement | None]] = _nobody_can_say,
+        following: Callable[[str], AsyncGenerator[Mapping[str, bytes], None]] = follow_nothing,
     ) -> None:
         """`make` is given this machine's id. `prefix`: of the keys, where there are keys. `let_go`: of what the manager
         stands on."""
@@ -99,6 +102,8 @@ class Membership:
         self._make = make
         self._let_go = let_go
         self._recalling = recalling
+        self.follow = following
+        """A folder of the store, below `prefix` (`contracts.backend.BackendContext.follow`)."""
         self._manager: SubnetManager | None = None
 
     @property
@@ -275,4 +280,7 @@ def _on_store(config: DaemonConfig, store: Store) -> Membership:
         single_machine=store.single_machine,
         let_go=store.close,
         recalling=lambda public: recall(store, config.prefix, config.node_name, public),
+        following=lambda folder: follow(
+            store, f"{config.prefix.rstrip('/')}/{folder}/", clock=SystemClock(), rng=random.Random()
+        ),
     )

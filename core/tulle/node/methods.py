@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from tulle.contracts.specs import ApiMethod
 from tulle.node import describe, status
-from tulle.node.answers import DownAnswer, ReplaceAnswer, StatusAnswer, StoreSettings
+from tulle.node.answers import DownAnswer, ReplaceAnswer, Replaced, StatusAnswer, StoreSettings
 from tulle.node.state import NodeState
 from tulle.worker.session import WorkerGone
 
@@ -67,14 +67,24 @@ async def take_down(served: Served, query: Nothing, body: DownBody) -> DownAnswe
 
 
 async def replace_forwarder(served: Served, query: Nothing, body: Nothing) -> ReplaceAnswer:
-    plane = served.node.dataplane
-    if plane is None:
+    """Of each plane, one after the other."""
+    planes = served.node.planes
+    if not planes:
         raise ValueError("this node has no forwarder, or not yet; see `tulle status`")
-    try:
-        old, new, seconds = await plane.replace()
-    except WorkerGone as error:
-        raise ValueError(f"the forwarder was not replaced: {error}") from error
-    return ReplaceAnswer(old_pid=old, new_pid=new, pause_ms=round(seconds * 1000, 1))
+    done: list[Replaced] = []
+    for plane in planes:
+        if done and not plane.wanted:
+            continue
+        try:
+            old, new, seconds = await plane.replace()
+        except WorkerGone as error:
+            which = f"forwarder {plane.name}".strip()
+            raise ValueError(f"the {which} was not replaced: {error}") from error
+        done.append(Replaced(plane=plane.name, old_pid=old, new_pid=new, pause_ms=round(seconds * 1000, 1)))
+    first = done[0]
+    return ReplaceAnswer(
+        old_pid=first.old_pid, new_pid=first.new_pid, pause_ms=first.pause_ms, second=done[1:]
+    )
 
 
 async def show_description(served: Served, query: Nothing, body: Nothing) -> dict[str, Any]:
@@ -135,7 +145,21 @@ def methods(node: NodeState, remove: Remove, added: Sequence[ApiMethod] = ()) ->
     """All that this node serves, our own first."""
     served = Served(node, remove, [*OWN, *added])
     own = [msgspec.structs.replace(one, handler=partial(one.handler, served)) for one in OWN]
-    return [*own, *added]
+    theirs = [
+        msgspec.structs.replace(one, handler=partial(_ask_backend, node, one)) if one.backend else one
+        for one in added
+    ]
+    return [*own, *theirs]
+
+
+async def _ask_backend(node: NodeState, method: ApiMethod, query: Any, body: Any) -> Any:
+    """Raises ValueError where the running backend is not the method's."""
+    runs = "" if node.network is None else node.network.backend.name
+    if node.backend is None or not runs:
+        raise ValueError(f"{method.path}: this node has no backend yet; see `tulle status`, and try again")
+    if runs != method.backend:
+        raise ValueError(f"{method.path}: this is for backend {method.backend}, and this node runs {runs}")
+    return await method.handler(node.backend, query, body)
 
 
 if __name__ == "__main__":  # `make docs`

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import inf
 from pathlib import Path
@@ -124,7 +125,8 @@ def samples_of(status: StatusAnswer) -> Mapping[str, list[Sample]]:
         "tulle_mends": _one(status.mends),
         **_store(status.store),
     }
-    return found | _dataplane(status.dataplane) | _peers(status.peers) if status.dataplane.engine else found
+    planes = [one for one in (status.dataplane, *status.second_dataplanes.values()) if one.engine]
+    return found | _dataplane(planes) | _peers(status.peers) if planes else found
 
 
 def _store(store: StoreAnswer) -> dict[str, list[Sample]]:
@@ -137,17 +139,22 @@ def _store(store: StoreAnswer) -> dict[str, list[Sample]]:
     }
 
 
-def _dataplane(plane: DataplaneAnswer) -> dict[str, list[Sample]]:
+def _dataplane(planes: Sequence[DataplaneAnswer]) -> dict[str, list[Sample]]:
+    """Of all planes together; of lag and life that of the worst."""
+    counters: Counter[str] = Counter()
+    for plane in planes:
+        counters.update(plane.counters)
+
     def both(what: str) -> list[Sample]:
-        return [((way,), plane.counters.get(f"{what}-{way}", 0)) for way in ("in", "out")]
+        return [((way,), counters[f"{what}-{way}"]) for way in ("in", "out")]
 
     return {
         "tulle_packets": both("packets"),
         "tulle_bytes": both("bytes"),
-        "tulle_drops": [((reason,), count) for reason, count in drops_of(plane.counters).items()],
-        "tulle_generation_lag": _one(plane.generation_wanted - plane.generation_applied),
-        "tulle_forwarder_up": _one(bool(plane.forwarder_pid)),
-        "tulle_forwarder_restarts": _one(plane.forwarder_restarts),
+        "tulle_drops": [((reason,), count) for reason, count in drops_of(counters).items()],
+        "tulle_generation_lag": _one(max(one.generation_wanted - one.generation_applied for one in planes)),
+        "tulle_forwarder_up": _one(all(one.forwarder_pid for one in planes)),
+        "tulle_forwarder_restarts": _one(sum(one.forwarder_restarts for one in planes)),
     }
 
 

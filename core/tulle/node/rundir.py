@@ -2,7 +2,8 @@
 
 tulled.lock     held while tulled runs; its text is tulled's process id
 tulled.sock     the local API
-forwarder.sock  the forwarder's control socket; forwarder.log is its standard error
+forwarder.sock  the forwarder's control socket; forwarder.log is its standard error; forwarder-NAME.sock and .log are
+                a second one's, of a backend that has two devices
 node.json       what `tulle down` must know when tulled is gone
 """
 
@@ -11,17 +12,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from tulle.files import write_atomically
 from tulle.kernel.sysctl import Old
+from tulle.worker.processes import running
 
-FORWARDER_FILES = ("forwarder.sock", "forwarder.sock.new", "forwarder.log")
-OWN_FILES = ("tulled.sock", "tulled.lock", "node.json", "node.json.new", *FORWARDER_FILES)
-
+OWN_FILES = ("tulled.sock", "tulled.lock", "node.json", "node.json.new")
+FORWARDER_FILE = re.compile(r"forwarder(-[a-z0-9-]+)?\.(sock|sock\.new|log)")
+FORWARDER = "tulle-forwarder"
+PLANE_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 LOCK_RETRY_S = 0.01
 
@@ -44,6 +49,14 @@ class Record(msgspec.Struct, kw_only=True):
     """Values as they were before tulle changed them."""
 
 
+class ForwarderPlace(NamedTuple):
+    """Of one plane's forwarder."""
+
+    socket: Path
+    marks: tuple[str, str]
+    """Arguments by which it is known among all processes."""
+
+
 class AlreadyRunning(Exception):
     """Another tulled holds this run directory."""
 
@@ -54,12 +67,29 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.api_socket = path / "tulled.sock"
-        self.forwarder_socket = path / "forwarder.sock"
-        self.forwarder_marks = ("tulle-forwarder", str(path))
-        """Arguments by which the forwarders of this directory are known among all processes."""
         self._lock_path = path / "tulled.lock"
         self._record_path = path / "node.json"
         self._lock: int | None = None
+
+    def forwarder(self, plane: str = "") -> ForwarderPlace:
+        """Where the forwarder of that plane is; "": the first. Raises ValueError on a name that is none."""
+        if plane and not PLANE_NAME.fullmatch(plane):
+            raise ValueError(
+                f"{plane!r} is no name for a data plane: small letters, digits and single hyphens"
+            )
+        suffix = f"-{plane}" if plane else ""
+        return ForwarderPlace(self.path / f"forwarder{suffix}.sock", (FORWARDER + suffix, str(self.path)))
+
+    def forwarders(self) -> dict[int, str]:
+        """The planes of the forwarders that run here, by process id; of this and of earlier tulleds."""
+        found = {}
+        for pid in running((str(self.path),)):
+            for word in _words(pid):
+                if word == FORWARDER:
+                    found[pid] = ""
+                elif word.startswith(FORWARDER + "-") and PLANE_NAME.fullmatch(word[len(FORWARDER) + 1 :]):
+                    found[pid] = word[len(FORWARDER) + 1 :]
+        return found
 
     def take(self) -> None:
         """Make the directory and hold the lock as long as this process lives. Raises AlreadyRunning, OSError."""
@@ -141,7 +171,8 @@ class RunDir:
     def clear(self) -> list[str]:
         """Remove our files, and the directory where nothing else is in it."""
         removed = []
-        for name in OWN_FILES:
+        there = {one.name for one in self.path.iterdir()} if self.path.is_dir() else set()
+        for name in (*OWN_FILES, *sorted(filter(FORWARDER_FILE.fullmatch, there))):
             with contextlib.suppress(FileNotFoundError):
                 (self.path / name).unlink()
                 removed.append(f"{self.path / name}: removed")
@@ -157,6 +188,14 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _words(pid: int) -> list[str]:
+    """The arguments of a process; none where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

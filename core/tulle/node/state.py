@@ -29,6 +29,8 @@ class NodeState(msgspec.Struct, kw_only=True):
     underlay: Underlay | None = None
     context: Context | None = None
     dataplane: UserSpace | None = None
+    second_planes: dict[str, UserSpace] = {}
+    """By name; of a backend that needs more than one device."""
     backend: Backend | None = None
     report: Report = Report()
     """Of the last reconcile."""
@@ -45,8 +47,14 @@ class NodeState(msgspec.Struct, kw_only=True):
             return [self.doing]
         if self.file_problem is not None:
             return [f"{self.file_problem.subject} {self.file_problem.message}"]
-        return (self.dataplane.ready() if self.dataplane is not None else []) + self.components.ready()
+        return [reason for plane in self.planes for reason in plane.ready()] + self.components.ready()
+
+    @property
+    def planes(self) -> list[UserSpace]:
+        """All of them, the first one first."""
+        return [] if self.dataplane is None else [self.dataplane, *self.second_planes.values()]
 
     def problems(self) -> list[Problem]:
         own = (self.underlay_problem, self.file_problem)
-        return [*(one for one in own if one is not None), *self.report.problems, *self.keeper.problems]
+        kept = [*self.report.problems, *self.components.problems(), *self.keeper.problems]
+        return [*(one for one in own if one is not None), *kept]

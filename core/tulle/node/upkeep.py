@@ -87,8 +87,10 @@ class Upkeep:
 
     async def _forwarder(self) -> list[str]:
         """An unprivileged process cannot make its socket anew; its successor is given one."""
-        path, dataplane = self._node.run_dir.forwarder_socket, self._node.dataplane
-        if dataplane is None or not dataplane.wanted or path.exists() or dataplane.ready():
-            return []
-        old, new, _ = await dataplane.replace()
-        return [f"{path}: was missing, forwarder {old} handed over to {new}, which has one"]
+        lines = []
+        for plane in self._node.planes:
+            path = plane.socket_path
+            if plane.wanted and not path.exists() and not plane.ready():
+                old, new, _ = await plane.replace()
+                lines.append(f"{path}: was missing, forwarder {old} handed over to {new}, which has one")
+        return lines

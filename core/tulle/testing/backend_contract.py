@@ -10,10 +10,10 @@ A backend that changes the kernel overrides `served` (and gives its tests a netw
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,6 +30,7 @@ from tulle.contracts.backend import (
     Owned,
     Peer,
     Report,
+    SourceCheck,
     Underlay,
 )
 from tulle.contracts.encapsulation import EncapsulationRef
@@ -61,7 +62,7 @@ class RecordingDataPlane:
         listen: Sequence[Listen],
         encapsulation: EncapsulationRef,
         *,
-        source_check: Literal["strict", "peer"] = "strict",
+        source_check: SourceCheck = "strict",
     ) -> None:
         if self.fails_with is not None:
             error, self.fails_with = self.fails_with, None
@@ -114,14 +115,27 @@ class RecordingContext:
         self.state_dir = state_dir
         self.plane = RecordingDataPlane()
         self.dataplane: DataPlane = self.plane
+        self.second_planes: dict[str, RecordingDataPlane] = {}
+        """By the names that they were asked for by."""
         self.fake_kernel = RecordingKernel()
         self.kernel: Kernel = self.fake_kernel
         self.recalled: Advertisement | None = None
         self.published: list[Advertisement] = []
         self.asked_again = 0
+        self.folders: dict[str, asyncio.Queue[Mapping[str, bytes]]] = {}
+        """What `follow` gives after an empty beginning, by folder: put in what the store is to hold."""
+
+    def second_dataplane(self, name: str) -> DataPlane:
+        return self.second_planes.setdefault(name, RecordingDataPlane())
 
     async def publish(self, advertisement: Advertisement) -> None:
         self.published.append(advertisement)
+
+    async def follow(self, folder: str) -> AsyncGenerator[Mapping[str, bytes], None]:
+        queue = self.folders.setdefault(folder, asyncio.Queue())
+        yield {}
+        while True:
+            yield await queue.get()
 
     def again(self) -> None:
         self.asked_again += 1

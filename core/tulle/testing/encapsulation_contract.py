@@ -15,127 +15,36 @@ class TestMine(EncapsulationContract):
 
 from __future__ import annotations
 
+import errno
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
-from tulle.contracts.encapsulation import Buffer, Encapsulation, Outgoing, PathId, Paths, PeerId
+from tulle.contracts.encapsulation import Encapsulation, PathId, Paths, PeerId
+from tulle.testing.encapsulation_wire import NODES as NODES
+from tulle.testing.encapsulation_wire import SECOND_PLACE as SECOND_PLACE
+from tulle.testing.encapsulation_wire import End as End
+from tulle.testing.encapsulation_wire import KnownPaths as KnownPaths
+from tulle.testing.encapsulation_wire import Wire as Wire
+from tulle.testing.encapsulation_wire import pass_time as pass_time
 from tulle.testing.packets import packet
 
-NODES = ("a", "b", "c")
-"""c is a third node that a and b do not know, unless a test tells them."""
 POD = {"a": "10.42.1.2", "b": "10.42.2.2", "c": "10.42.3.2"}
-SECOND_PLACE = 10
-"""Added to a node's number it is another path to the same node, on another address."""
-TALK_S = 20.0
-"""Virtual seconds in which a handshake must be over."""
 HOSTILE = 300
-
-
-class Wire:
-    """All datagrams that are under way, and the ends that they go to. Paths are numbers of nodes."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.ends: dict[str, End] = {}
-        self.seen: list[tuple[str, int, bytes]] = []
-        """Everything that was sent: by whom, on which path, what."""
-
-    def carry(self, sender: str, outgoing: Sequence[Outgoing], place: int = 0) -> None:
-        """Deliver, and whatever is answered, until nobody says anything more."""
-        queue = [(sender, path, self._joined(datagrams)) for path, datagrams in outgoing]
-        while queue:
-            source, path, datagrams = queue.pop(0)
-            self.seen += [(source, path, one) for one in datagrams]
-            receiver = self.ends.get(node_at(path))
-            if receiver is None:
-                continue
-            back = PathId(NODES.index(source) + 1 + place)
-            answers = receiver.hear(back, datagrams)
-            queue += [(receiver.node, to, self._joined(many)) for to, many in answers]
-
-    @staticmethod
-    def _joined(datagrams: Iterable[Sequence[Buffer]]) -> list[bytes]:
-        return [b"".join(bytes(piece) for piece in datagram) for datagram in datagrams]
-
-
-def node_at(path: int) -> str:
-    return NODES[(path - 1) % SECOND_PLACE]
-
-
-class End:
-    """One node: its encapsulation, the peers it was told of, and what came out."""
-
-    def __init__(self, wire: Wire, node: str, contract: EncapsulationContract) -> None:
-        self.wire = wire
-        self.node = node
-        self.contract = contract
-        self.received: list[tuple[frozenset[PeerId], bytes]] = []
-        self.deadline: float | None = 0.0
-        self._peers_at: dict[int, frozenset[PeerId]] = {}
-        self.encapsulation = contract.make_end(self, random.Random(NODES.index(node)).randbytes)
-        self.encapsulation.configure(contract.options_of(node), wire.now)
-        wire.ends[node] = self
-
-    def peers_at(self, path: PathId) -> frozenset[PeerId]:
-        return self._peers_at.get(path, frozenset())
-
-    def knows(self, node: str, place: int = 0) -> PeerId:
-        """Tell it of a node, and where that is."""
-        number = NODES.index(node) + 1
-        self._peers_at = {path: peers - {PeerId(number)} for path, peers in self._peers_at.items()} | {
-            number + place: frozenset({PeerId(number)})
-        }
-        settings = self.contract.settings_of(node)
-        peer, path = PeerId(number), PathId(number + place)
-        self.encapsulation.set_peer(peer, [path], settings, self.wire.now)
-        self.tick()
-        return peer
-
-    def forget(self, peer: PeerId) -> None:
-        self._peers_at = {path: peers - {peer} for path, peers in self._peers_at.items()}
-        self.encapsulation.remove_peer(peer, self.wire.now)
-        self.tick()
-
-    def send(self, peer: PeerId, packets: Sequence[Buffer], place: int = 0) -> None:
-        self.wire.carry(self.node, self.encapsulation.seal(peer, packets, self.wire.now), place)
-        self.tick()
-
-    def hear(self, path: PathId, datagrams: Sequence[bytes]) -> list[Outgoing]:
-        """As an engine does: what opens is delivered, the rest goes to `control`."""
-        opened = self.encapsulation.open(path, datagrams, self.wire.now)
-        for senders, packets in opened.deliveries:
-            self.received += [(frozenset(senders), bytes(one)) for one in packets]
-        answers: list[Outgoing] = []
-        for other in opened.others:
-            answers += self.encapsulation.control(path, other, self.wire.now)
-        return answers
-
-    def tick(self) -> None:
-        outgoing, self.deadline = self.encapsulation.tick(self.wire.now)
-        assert self.deadline is None or self.deadline > self.wire.now, (
-            "a deadline in the past makes loops spin"
-        )
-        self.wire.carry(self.node, outgoing)
-
-    def packets_from(self, peer: PeerId) -> list[bytes]:
-        return [one for senders, one in self.received if peer in senders]
-
-
-def pass_time(wire: Wire, done: Callable[[], bool], seconds: float = TALK_S) -> None:
-    """Move the clock from deadline to deadline until it is done or the time is over."""
-    end = wire.now + seconds
-    while not done():
-        due = [one.deadline for one in wire.ends.values() if one.deadline is not None]
-        if not due or min(due) > end:
-            return
-        wire.now = max(wire.now, min(due))
-        for one in wire.ends.values():
-            if one.deadline is not None and one.deadline <= wire.now:
-                one.tick()
+ERRORS = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EMSGSIZE, errno.EPERM, 9999)
+REPEATS = 200
+"""A datagram that comes so often is more than is worked off at once."""
+ASKINGS = 16
+"""Before a deadline, and as many behind it."""
+SOON_S = 0.001
+"""Where a deadline is due already, an engine asks again within this."""
+ROUNDING_S = 1e-6
+"""Seconds since the boot are floats: what is computed from them is not exact."""
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class EncapsulationContract:
@@ -143,6 +52,8 @@ class EncapsulationContract:
 
     authenticates = False
     """True: a datagram that was changed, repeated, or sealed by another is never delivered."""
+    tells = False
+    """True: its sockets have `Listen.tells`: paths know our own address and the DS byte."""
 
     def make_end(self, paths: Paths, random_bytes: Callable[[int], bytes]) -> Encapsulation:
         raise NotImplementedError(f"{type(self).__name__} must override make_end")
@@ -154,6 +65,10 @@ class EncapsulationContract:
     def settings_of(self, node: str) -> Mapping[str, Any]:
         """What others are told of the node (`set_peer`)."""
         return {}
+
+    def secrets_of(self, node: str) -> Iterable[str]:
+        """What nobody may be shown; all text of the node's settings where that is not said."""
+        return [one for one in self.options_of(node).values() if isinstance(one, str)]
 
     def pair(self) -> tuple[Wire, End, End, PeerId, PeerId]:
         """The wire, two ends that know each other, b's number at a and a's number at b."""
@@ -197,10 +112,10 @@ class EncapsulationContract:
         hostile = [b"", *(noise.randbytes(noise.randrange(1, 200)) for _ in range(HOSTILE))]
         hostile += [changed(noise.choice(real), noise) for _ in range(HOSTILE)]
         before = len(b.received)
-        for path in (PathId(1), PathId(3)):
+        for place in (1, 3):
             for one in hostile:
-                b.hear(path, [one])
-            b.hear(path, hostile)
+                b.hear_at(place, [one])
+            b.hear_at(place, hostile)
         b.tick()
         if self.authenticates:
             assert b.received[before:] == []
@@ -224,7 +139,7 @@ class EncapsulationContract:
         heard = len(b.received)
         for sender, _, one in list(wire.seen):
             if sender == "a":
-                b.hear(PathId(1), [one])
+                b.hear_at(1, [one])
         assert len(b.received) == heard
 
     def test_a_removed_peer_is_neither_sealed_for_nor_named(self) -> None:
@@ -253,7 +168,7 @@ class EncapsulationContract:
         a.knows("b", place=SECOND_PLACE)
         said = len(wire.seen)
         self.talk(wire, a, b_at_a, b, a_at_b, b"behind")
-        assert {path for sender, path, _ in wire.seen[said:] if sender == "a"} == {2 + SECOND_PLACE}
+        assert {place for sender, place, _ in wire.seen[said:] if sender == "a"} == {2 + SECOND_PLACE}
 
     def test_a_peer_told_of_again_goes_on_as_it_was(self) -> None:
         wire, a, b, b_at_a, a_at_b = self.pair()
@@ -269,10 +184,10 @@ class EncapsulationContract:
         last: Mapping[str, int] = {}
         for round_ in range(10):
             self.talk(wire, a, b_at_a, b, a_at_b, bytes([round_]))
-            b.hear(PathId(1 + 2 * (round_ % 2)), [noise.randbytes(50)])
+            b.hear_at(1 + 2 * (round_ % 2), [noise.randbytes(50)])
             b.received.clear()
             counters = dict(b.encapsulation.counters())
-            assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in counters)
+            assert all(map(NAME.fullmatch, counters))
             assert all(counters.get(name, 0) >= value for name, value in last.items())
             last = counters
 
@@ -286,7 +201,7 @@ class EncapsulationContract:
         successor.tick()
         if state:  # two that seal in one session would use a counter twice
             said = len(wire.seen)
-            wire.carry("a", a.encapsulation.seal(b_at_a, [inner("a", "b")], wire.now))
+            wire.carry("a", a.sealed(b_at_a, [inner("a", "b")]))
             assert wire.seen[said:] == []
         self.talk(wire, successor, b_at_a, b, a_at_b, b"there")
         self.talk(wire, b, a_at_b, successor, b_at_a, b"back")
@@ -300,6 +215,85 @@ class EncapsulationContract:
             except ValueError:
                 continue
         self.talk(wire, a, b_at_a, b, a_at_b, b"all the same")
+
+    def test_what_both_say_at_once_arrives_with_no_time_passing(self) -> None:
+        """Nothing is lost on the way, so nothing may wait for a clock: what a datagram leads to is sent at once."""
+        wire, a, b, b_at_a, a_at_b = self.pair()
+        there, back = inner("a", "b", b"there"), inner("b", "a", b"back")
+        from_a, from_b = a.sealed(b_at_a, [there]), b.sealed(a_at_b, [back])
+        wire.carry("a", from_a)
+        wire.carry("b", from_b)
+        assert b.packets_from(a_at_b) == [there]
+        assert a.packets_from(b_at_a) == [back]
+
+    def test_after_a_tick_the_next_one_is_later(self) -> None:
+        """For an hour, whatever was said before."""
+        wire, a, b, b_at_a, a_at_b = self.pair()
+        self.talk(wire, a, b_at_a, b, a_at_b, b"before")
+        end = wire.now + 3600
+        pass_time(wire, lambda: wire.now >= end, 3600)
+        self.talk(wire, b, a_at_b, a, b_at_a, b"behind")
+
+    def test_asking_for_a_deadline_does_not_put_it_off(self) -> None:
+        """An engine asks before each wait: a deadline that is always a little ahead never comes."""
+        wire, a, b, b_at_a, a_at_b = self.pair()
+        self.ask_again_and_again(b, a)
+        a.sealed(b_at_a, [inner("a", "b", b"is anybody there?")])  # it is lost
+        self.ask_again_and_again(b, a)
+        self.talk(wire, a, b_at_a, b, a_at_b, b"before")
+        for one in [one for sender, _, one in wire.seen if sender == "a"]:
+            b.hear_at(1, [one] * REPEATS)
+        self.ask_again_and_again(b, a)
+        self.talk(wire, b, a_at_b, a, b_at_a, b"behind")
+
+    def ask_again_and_again(self, *ends: End) -> None:
+        """Nothing else happens, until well behind the deadline: it comes no later than was said first."""
+        for end in ends:
+            first = end.deadline
+            if first is None:
+                continue
+            step = max(first - end.wire.now, SOON_S) / ASKINGS
+            for _ in range(2 * ASKINGS):
+                end.wire.now += step
+                again = end.deadline
+                assert again is not None, "a deadline that was said, and has not come, is gone"
+                assert again <= max(first, end.wire.now) + ROUNDING_S, "who asks for the deadline puts it off"
+        for end in ends:
+            end.tick()
+
+    def test_a_failed_send_is_survived(self) -> None:
+        """On paths of peers and on paths that nobody knows, before, between and after datagrams."""
+        wire, a, b, b_at_a, a_at_b = self.pair()
+        for tag in (b"before", b"behind"):
+            for error in ERRORS:
+                for path in (PathId(2), PathId(2 + SECOND_PLACE), PathId(3), PathId(999)):
+                    a.encapsulation.send_failed(path, error, wire.now)
+                self.refuse(a, b_at_a, error)
+            a.send(b_at_a, [inner("a", "b", b"is anybody there?")])
+            pass_time(wire, lambda: False)
+            b.received.clear()  # what was sealed for the kernel in vain may have waited, and come too
+            self.talk(wire, a, b_at_a, b, a_at_b, tag)
+            self.talk(wire, b, a_at_b, a, b_at_a, tag)
+
+    def refuse(self, end: End, peer: PeerId, error: int) -> None:
+        """The kernel takes nothing of what is sealed for the peer now."""
+        for path, _ in end.encapsulation.seal(peer, [inner(end.node, "c")], end.wire.now):
+            end.encapsulation.send_failed(path, error, end.wire.now)
+
+    def test_the_report_is_json_ready_of_known_peers_only_and_without_secrets(self) -> None:
+        wire, a, b, b_at_a, a_at_b = self.pair()
+        c_at_a = a.knows("c")
+        for _ in range(2):
+            report = a.encapsulation.report(wire.now)
+            assert set(report) <= {b_at_a, c_at_a}
+            for told in report.values():
+                assert all(map(NAME.fullmatch, told))
+                text = msgspec.json.encode(told)
+                assert msgspec.json.decode(text) == told
+                assert not any(secret.encode() in text for node in NODES for secret in self.secrets_of(node))
+            self.talk(wire, a, b_at_a, b, a_at_b, b"in between")
+        a.forget(c_at_a)
+        assert c_at_a not in a.encapsulation.report(wire.now)
 
     def test_wrong_options_are_refused_by_value_error(self) -> None:
         """Whatever stands in them: they come from another process."""

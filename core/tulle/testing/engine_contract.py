@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import random
+import socket
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from tulle.contracts.backend import Family
 from tulle.contracts.encapsulation import Encapsulation, Paths
 from tulle.contracts.engine import Engine, Local, MakeEncapsulation
 from tulle.net import gso
 from tulle.net.checksum import checksum, fold, pseudo_header_sum, word_sum
 from tulle.net.packet import ICMP, TCP
-from tulle.testing.engine_rig import EngineRig, PeerSocket
+from tulle.testing.answering import LATER, OTHER, SILENT, Answering
+from tulle.testing.engine_rig import LOOPBACK, WAIT_S, EngineRig, PeerSocket
 from tulle.testing.packets import packet
 
 LOCAL = Local(prefixes=("10.42.1.0/24", "fd42:1::/64"), icmp_sources=("10.42.1.0", "fd42:1::"), mtu=1400)
+FAMILIES: tuple[Family, ...] = (4, 6)
+NOT_OURS = {4: bytes((192, 0, 2, 77)), 6: bytes.fromhex("20010db8") + bytes(12)}
+"""Addresses of documentation (RFC 5737, RFC 3849)."""
 OURS, THEIRS, STRANGE = "10.42.1.2", "10.42.2.2", "10.42.3.2"
 
 
@@ -32,7 +40,22 @@ class EngineContract:
         raise NotImplementedError
 
     @contextmanager
-    def rig(self, local: Local = LOCAL, family: int = 4) -> Iterator[tuple[EngineRig, PeerSocket]]:
+    def answering(self, family: Family = 4) -> Iterator[tuple[EngineRig, PeerSocket, Answering]]:
+        """An engine whose sockets tell, with an encapsulation that answers, and somebody who asks."""
+        made: list[Answering] = []
+
+        def make(paths: Paths) -> Encapsulation:
+            made.append(Answering(paths))
+            return made[0]
+
+        with (
+            PeerSocket(family) as peer,
+            EngineRig(self.make_engine, make, LOCAL, (family,), tells=True) as rig,
+        ):
+            yield rig, peer, made[0]
+
+    @contextmanager
+    def rig(self, local: Local = LOCAL, family: Family = 4) -> Iterator[tuple[EngineRig, PeerSocket]]:
         """An engine with one peer that has 10.42.2.0/24 and fd42:2::/64."""
         with (
             PeerSocket(family) as peer,
@@ -44,7 +67,7 @@ class EngineContract:
     @pytest.mark.parametrize("outer", [4, 6])
     @pytest.mark.parametrize(("here", "there"), [(OURS, THEIRS), ("fd42:1::2", "fd42:2::2")])
     def test_a_packet_reaches_the_peer_and_the_answer_comes_back_unchanged(
-        self, outer: int, here: str, there: str
+        self, outer: Family, here: str, there: str
     ) -> None:
         with self.rig(family=outer) as (rig, peer):
             out, back = packet(here, there, b"ping" * 50), packet(there, here, b"pong" * 50)
@@ -207,3 +230,116 @@ class EngineContract:
             assert found == {"packets-out": 1, "bytes-out": 28, "packets-in": 1, "bytes-in": 20}
             totals = rig.counters()
             assert (totals["packets-out"], totals["packets-in"]) == (1, 1)
+
+    # --- paths and time ---------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    @pytest.mark.parametrize("how", [b"", OTHER, LATER])
+    def test_what_the_encapsulation_answers_is_sent(self, family: Family, how: bytes) -> None:
+        """From `open`, from `control` and from `tick`."""
+        with self.answering(family) as (rig, peer, _):
+            for number in range(3):
+                question = how + bytes([number]) * 100
+                peer.send(rig, question)
+                assert peer.receive() == question
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+    def test_an_answer_leaves_from_the_address_that_was_asked(self, host: str) -> None:
+        with self.answering() as (rig, peer, answering):
+            peer.send(rig, b"question", host)
+            assert peer.receive_all() == (b"question", host, 0)
+            ((remote, _),) = answering.heard
+            assert remote == (socket.inet_aton(LOOPBACK[4]), peer.address[1], socket.inet_aton(host), 0)
+
+    def test_over_ipv6_our_own_address_is_known_too(self) -> None:
+        with self.answering(6) as (rig, peer, answering):
+            peer.send(rig, b"question")
+            assert peer.receive_all() == (b"question", "::1", 0)
+            ((remote, _),) = answering.heard
+            here = socket.inet_pton(socket.AF_INET6, "::1")
+            assert remote == (here, peer.address[1], here, 0)
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_the_ds_byte_is_known_and_sent(self, family: Family) -> None:
+        with self.answering(family) as (rig, peer, answering):
+            for ds, back in ((0xB9, 0x02), (0x00, 0x88), (0x03, 0x00)):
+                answering.toward = lambda remote, back=back: remote._replace(ds=back)  # type: ignore[misc]
+                peer.mark(ds)
+                peer.send(rig, b"question")
+                assert peer.receive_all()[2] == back
+                assert answering.heard[-1][0].ds == ds
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_a_train_is_cut_and_answered_whatever_the_kernel_tells_with_it(self, family: Family) -> None:
+        train = [bytes([number]) * 200 for number in range(6)] + [b"end"]
+        with self.answering(family) as (rig, peer, answering):
+            peer.mark(0x01)
+            peer.send_train(rig, train)
+            assert [peer.receive_all()[::2] for _ in train] == [(one, 0x01) for one in train]
+            assert [one for _, one in answering.heard] == train
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_what_the_kernel_refuses_is_told_once_and_counted(self, family: Family) -> None:
+        train = [bytes([number]) * 200 for number in range(6)]
+        with self.answering(family) as (rig, peer, answering):
+            answering.toward = lambda remote: remote._replace(local=NOT_OURS[family])
+            peer.send_train(rig, train)
+            self.wait_for(lambda: bool(answering.failed))
+            ((remote, error),) = answering.failed
+            assert (remote.local, remote.port) == (NOT_OURS[family], peer.address[1])
+            assert error in {errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
+            assert rig.counters()[f"drop-{errno.errorcode[error].lower()}"] == len(train)
+            answering.toward = lambda remote: remote._replace(local=b"")
+            peer.send(rig, b"and on")
+            assert peer.receive() == b"and on"
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_a_path_to_where_nobody_was_heard_from_can_be_sent_on(self, family: Family) -> None:
+        with self.answering(family) as (rig, peer, answering), PeerSocket(family) as other:
+            answering.toward = lambda remote: remote._replace(port=other.address[1], local=b"")
+            peer.send(rig, b"for another")
+            assert other.receive() == b"for another"
+
+    def test_a_path_of_the_other_family_without_a_socket_is_dropped_and_counted(self) -> None:
+        with self.answering() as (rig, peer, answering):
+            answering.toward = lambda remote: remote._replace(address=NOT_OURS[6], local=b"")
+            peer.send(rig, b"lost")
+            self.wait_for(lambda: bool(answering.heard))
+            odd = b"x" * 7  # of no family: it says nothing, so the kernel chooses
+            rig.control.do(lambda: setattr(answering, "toward", lambda one: one._replace(local=odd)))
+            peer.send(rig, b"and on")
+            assert peer.receive() == b"and on"
+            assert rig.counters()["drop-no-path"] == 1
+
+    def test_a_deadline_that_stays_past_does_not_hold_the_packets_up(self) -> None:
+        with self.answering() as (rig, peer, answering):
+            answering.overdue = True
+            for number in range(50):
+                peer.send(rig, bytes([number]))
+                assert peer.receive() == bytes([number])
+            assert len(answering.ticks) > 1
+
+    def test_time_is_that_of_the_boot_clock_and_never_goes_back(self) -> None:
+        with self.answering() as (rig, peer, answering):
+            before = time.clock_gettime(time.CLOCK_BOOTTIME)
+            for _ in range(2):
+                peer.send(rig, LATER)
+                peer.receive()
+            first, second = answering.ticks
+            assert before < first < second < time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def test_what_the_encapsulation_reports_stands_beside_the_engines_counters(self) -> None:
+        with self.answering() as (rig, peer, answering):
+            rig.set_peer("peer", ("10.42.2.0/24",), [peer.address])
+            peer.send(rig, SILENT)
+            self.wait_for(lambda: bool(answering.heard))
+            found: dict[str, dict[str, object]] = {}
+            rig.control.do(lambda: found.update({k: dict(v) for k, v in rig.engine.peer_counters().items()}))
+            assert found.keys() == {"peer"}
+            assert (found["peer"]["heard"], found["peer"]["packets-in"]) == (1, 0)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < end, "it did not come about"
+            time.sleep(0.005)

@@ -8,17 +8,26 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-from tulle.contracts.backend import DataPeer, Endpoint
+from tulle.contracts.backend import DataPeer, Endpoint, Family, Listen
 from tulle.contracts.encapsulation import Encapsulation, Paths
 from tulle.contracts.engine import Engine, Local, MakeEncapsulation
+from tulle.kernel.udp import set_options
 from tulle.net.gso import HEADER_BYTES, PLAIN
+from tulle.net.trains import SOL_UDP, UDP_SEGMENT
 
 WAIT_S = 5.0
+ANYWHERE = {4: "0.0.0.0", 6: "::"}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+DS_OPTIONS = {
+    4: (socket.IPPROTO_IP, socket.IP_TOS, socket.IP_RECVTOS),
+    6: (socket.IPPROTO_IPV6, socket.IPV6_TCLASS, socket.IPV6_RECVTCLASS),
+}
+"""Level, what sets the DS byte of what is sent, what tells that of what comes."""
 MakeEngine = Callable[[MakeEncapsulation], Engine]
 
 
@@ -75,8 +84,11 @@ class EngineRig:
         make_engine: MakeEngine,
         make_encapsulation: Callable[[Paths], Encapsulation],
         local: Local,
-        families: Sequence[int] = (4,),
+        families: Sequence[Family] = (4,),
+        *,
+        tells: bool = False,
     ) -> None:
+        """`tells`: the sockets are bound to the wildcard address and have `Listen.tells`."""
         self.engine = make_engine(make_encapsulation)
         self.control = RigControl()
         self.pod_side, self.tun = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -84,7 +96,7 @@ class EngineRig:
         for end in (self.pod_side, self.tun):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         self.tun.setblocking(False)
-        self.sockets = [_bound(family) for family in families]
+        self.sockets = [_telling(family) if tells else _bound(family) for family in families]
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.engine.set_local(local, {})
         self.engine.set_descriptors([self.tun.fileno()], self.sockets)
@@ -144,9 +156,11 @@ class EngineRig:
 class PeerSocket:
     """The other node, as far as the wire shows it."""
 
-    def __init__(self, family: int = 4, host: str | None = None) -> None:
+    def __init__(self, family: Family = 4, host: str | None = None) -> None:
         self._socket = _bound(family, host)
         self._socket.settimeout(WAIT_S)
+        level, _, tell = DS_OPTIONS[family]
+        self._socket.setsockopt(level, tell, 1)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._family = family
 
@@ -156,12 +170,34 @@ class PeerSocket:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def send(self, rig: EngineRig, datagram: bytes) -> None:
-        self._socket.sendto(datagram, (LOOPBACK[self._family], rig.port(self._family)))
+    def send(self, rig: EngineRig, datagram: bytes, host: str = "") -> None:
+        """To an address of this machine; "": that of the loopback."""
+        self._socket.sendto(datagram, (host or LOOPBACK[self._family], rig.port(self._family)))
+
+    def send_train(self, rig: EngineRig, datagrams: Sequence[bytes]) -> None:
+        """In one piece; all but the last have the length of the first."""
+        segment = (SOL_UDP, UDP_SEGMENT, len(datagrams[0]).to_bytes(2, sys.byteorder))
+        self._socket.sendmsg(datagrams, [segment], 0, (LOOPBACK[self._family], rig.port(self._family)))
+
+    def mark(self, ds: int) -> None:
+        """The DS byte of what is sent from now on."""
+        level, name, _ = DS_OPTIONS[self._family]
+        self._socket.setsockopt(level, name, ds)
+
+    def receive_all(self) -> tuple[bytes, str, int]:
+        """The next datagram, where it came from, and its DS byte. Raises TimeoutError."""
+        data, ancillary, _, source = self._socket.recvmsg(1 << 16, 128)
+        return data, source[0], int.from_bytes(ancillary[0][2], sys.byteorder)
 
     def receive(self) -> bytes:
         """The next datagram. Raises TimeoutError."""
         return self._socket.recv(1 << 16)
+
+
+def _telling(family: Family) -> socket.socket:
+    made = _bound(family, ANYWHERE[family])
+    set_options(made, Listen(family, made.getsockname()[1], fragment=True, tells=True))
+    return made
 
 
 def _bound(family: int, host: str | None = None) -> socket.socket:

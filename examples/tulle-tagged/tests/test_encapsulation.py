@@ -8,7 +8,7 @@ from zlib import crc32
 
 import pytest
 from tulle.contracts.encapsulation import Encapsulation, PathId, Paths, PeerId
-from tulle.testing.encapsulation_contract import EncapsulationContract
+from tulle.testing.encapsulation_contract import EncapsulationContract, KnownPaths
 from tulle.testing.packets import packet
 
 from tulle_tagged.encapsulation import TAG_BYTES, Tagged, tag_start
@@ -25,13 +25,8 @@ class TestContract(EncapsulationContract):
         return {"cluster": "blue"}
 
 
-class OnePeer:
-    def peers_at(self, path: PathId) -> frozenset[PeerId]:
-        return frozenset({PEER})
-
-
 def end(cluster: str) -> Tagged:
-    made = Tagged(OnePeer(), bytes)
+    made = Tagged(KnownPaths(PEER), bytes)
     made.configure({"cluster": cluster}, 0.0)
     made.set_peer(PEER, [PATH], {}, 0.0)
     return made

@@ -10,6 +10,7 @@ import pytest
 from tulle.contracts.encapsulation import PathId, PeerId
 from tulle.lab import Lab
 from tulle.net.packet import addresses
+from tulle.testing.encapsulation_contract import KnownPaths
 from tulle.testing.packets import packet
 
 from tulle_tagged.encapsulation import TAG_BYTES, Tagged
@@ -40,13 +41,8 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
 """
 
 
-class Anywhere:
-    def peers_at(self, path: PathId) -> frozenset[PeerId]:
-        return frozenset({PeerId(1)})
-
-
 def end(cluster: str) -> Tagged:
-    made = Tagged(Anywhere(), bytes)
+    made = Tagged(KnownPaths(PeerId(1)), bytes)
     made.configure({"cluster": cluster}, 0.0)
     made.set_peer(PeerId(1), [PathId(1)], {}, 0.0)
     return made

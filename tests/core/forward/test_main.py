@@ -146,6 +146,29 @@ def test_it_carries_packets_answers_for_them_and_stops_when_told(rig: Rig) -> No
     in_loop(test)
 
 
+def test_it_goes_on_from_the_totals_of_the_one_before(rig: Rig) -> None:
+    async def test() -> None:
+        session = await rig.working()
+        traffic = {"packets-out": 5, "bytes-out": 500, "packets-in": 0, "bytes-in": 0}
+        before = {"peer": {**traffic, "drop-replay": 4, "last-seen": 3.5}, "gone": traffic}
+        session.send(messages.Carry(counters={"packets-out": 7, "drop-source": 2}, peers=before))
+        answered = await session.expect(messages.Stats, WAIT_S)
+        assert (answered.counters["packets-out"], answered.carried) == (7, True)
+        out = packet(OURS, THEIRS, b"out")
+        rig.pod.send(PLAIN + out)
+        assert await asyncio.to_thread(rig.peer.recv, 2000) == out
+        found = await stats(session)
+        assert (found.counters["packets-out"], found.counters["drop-source"]) == (8, 2)
+        assert list(found.peers) == ["peer"]
+        assert found.peers["peer"]["packets-out"] == 6
+        assert found.peers["peer"]["bytes-out"] == 500 + len(out)
+        assert found.peers["peer"]["drop-replay"] == 4
+        assert "last-seen" not in found.peers["peer"]  # it is this one that has not seen it
+        session.close()
+
+    in_loop(test)
+
+
 def test_it_has_no_rights_and_is_small(rig: Rig) -> None:
     async def test() -> None:
         session = await rig.working()

@@ -30,6 +30,7 @@ def peer(number: int) -> DataPeer:
         messages.Resend(2),
         messages.AskStats(peers=False),
         messages.Stats(generation=1, counters={"packets-in": 1}, peers={"a": {"last-seen": 0.5}}),
+        messages.Carry(counters={"packets-in": 1}, peers={"a": {"packets-in": 1}}),
         messages.DeviceLost(1),
     ],
 )

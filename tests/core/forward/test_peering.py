@@ -58,7 +58,8 @@ def test_a_peer_that_is_set_has_its_paths_in_order() -> None:
     rig = Rig()
     endpoints = (Endpoint("192.0.2.9", 1), Endpoint("192.0.2.8", 2))
     _, paths = rig.peering.set_peer(DataPeer("other", ("10.42.9.0/24",), endpoints))
-    assert [rig.paths.address(one) for one in paths] == [("192.0.2.9", 1), ("192.0.2.8", 2)]
+    ways = [rig.paths.way(one) for one in paths]
+    assert [way and way.address for way in ways] == [("192.0.2.9", 1), ("192.0.2.8", 2)]
 
 
 def test_a_prefix_that_moved_to_another_peer_stays_there_when_the_first_is_removed() -> None:
@@ -110,6 +111,22 @@ def test_peer_takes_any_source_and_counts_it_for_its_owner_or_the_first_sender()
     assert not rig.counters
 
 
+def test_source_takes_any_destination_from_who_owns_the_source() -> None:
+    rig = Rig(Local(prefixes=LOCAL.prefixes, source_check="source"))
+    rig.add("other", "10.42.3.0/24")
+    assert rig.owner(THEIRS, ip_address("192.0.2.77").packed) == "peer"
+    assert rig.owner(STRANGE, OURS) is None
+    assert rig.owner(ip_address("192.0.2.77").packed, OURS) is None
+    assert rig.counters == {"drop-source": 2}
+
+
+def test_a_source_check_that_is_not_known_is_strict() -> None:
+    rig = Rig(Local(prefixes=LOCAL.prefixes, source_check="of another release"))
+    assert rig.owner(STRANGE, OURS) is None
+    assert rig.owner(THEIRS, STRANGE) is None
+    assert rig.counters == {"drop-source": 1, "drop-destination": 1}
+
+
 def test_caches_do_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peering, "CACHE_ENTRIES", 4)
     rig = Rig()
@@ -137,6 +154,24 @@ def test_what_is_no_prefix_is_refused_and_changes_nothing() -> None:
 def test_the_sources_of_icmp_errors_are_known_by_version() -> None:
     sources = Rig().peering.icmp_sources
     assert sources == {4: ip_address("10.42.1.0").packed, 6: ip_address("fd42:1::").packed}
+
+
+def test_an_endpoint_that_is_no_address_is_refused() -> None:
+    rig = Rig()
+    for endpoint in (Endpoint("nowhere", 1), Endpoint("192.0.2.1", 65536), Endpoint("192.0.2.1", -1)):
+        with pytest.raises(ValueError, match=r"an endpoint needs one"):
+            rig.peering.set_peer(DataPeer("peer", ("10.42.2.0/24",), (endpoint,)))
+    assert rig.paths.way(rig.paths.received_from(("192.0.2.1", 8285))) is not None
+
+
+def test_what_is_known_beside_the_traffic_does_not_take_its_place() -> None:
+    rig = Rig()
+    rig.peering.traffic[rig.peer].packets_out = 7
+    told = rig.peering.report(
+        0.0, {rig.peer: {"endpoint": "192.0.2.1:1", "packets-out": 0}, PeerId(99): {"x": 1}}
+    )
+    assert told.keys() == {"peer"}
+    assert (told["peer"]["endpoint"], told["peer"]["packets-out"]) == ("192.0.2.1:1", 7)
 
 
 def test_a_report_says_when_a_peer_was_last_seen_once_it_was() -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tulle.contracts.encapsulation import Datagram
 from tulle.forward import udp_batch
-from tulle.forward.udp_batch import MAX_RUN_BYTES, MAX_SEGMENTS, SegmentSender, runs, size_of
+from tulle.forward.ancillary import to_send
+from tulle.forward.udp_batch import MAX_RUN_BYTES, MAX_SEGMENTS, SEND_WAIT_MS, SegmentSender, runs, size_of
 
 BUFFER_BYTES = 1 << 21
 SIZES = st.lists(
@@ -136,6 +137,40 @@ def test_a_train_for_nobody_is_dropped_and_counted_once_a_packet() -> None:
         assert pair.counters == {"drop-enetunreach": 5}
 
 
+@pytest.mark.parametrize("segments", [True, False])
+def test_what_a_path_wants_goes_with_every_message_of_a_batch(segments: bool) -> None:
+    with Pair() as pair:
+        pair.sender.segments = segments
+        pair.into.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        control = to_send(4, socket.inet_aton("127.0.0.7"), 2)
+        refused = pair.sender.send(pair.out, pair.into.getsockname(), [(one,) for one in MIXED], control)
+        seen = [pair.into.recvmsg(65535, 64) for _ in MIXED]
+        assert (refused, pair.counters) == (0, {})
+    assert [data for data, _, _, _ in seen] == MIXED
+    assert {(source[0], ancillary[0][2]) for _, ancillary, _, source in seen} == {("127.0.0.7", b"\2")}
+
+
+@pytest.mark.parametrize(("count", "segments"), [(1, True), (5, True), (5, False)])
+def test_a_refusal_is_returned(count: int, segments: bool) -> None:
+    with Pair() as pair:
+        pair.sender.segments = segments
+        control = to_send(4, bytes((192, 0, 2, 77)), 0)  # not ours (RFC 5737)
+        error = pair.sender.send(pair.out, pair.into.getsockname(), [(b"x" * 9,)] * count, control)
+        assert error in {errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
+        assert pair.counters == {f"drop-{errno.errorcode[error].lower()}": count}
+        assert pair.sender.send(pair.out, pair.into.getsockname(), [(b"x",)]) == 0
+
+
+def test_a_refusal_before_what_was_taken_is_returned() -> None:
+    with Pair() as pair:
+        target = pair.into.getsockname()
+        assert (
+            pair.sender.send(pair.out, target, [(bytes(65508),), (b"a",), (b"a",), (b"b" * 9,)])
+            == errno.EMSGSIZE
+        )
+        assert pair.received(3) == [b"a", b"a", b"b" * 9]
+
+
 def test_a_datagram_that_is_too_long_is_dropped_and_the_others_arrive() -> None:
     with Pair() as pair:
         pair.send([b"before", bytes(65508), b"behind"])
@@ -143,7 +178,14 @@ def test_a_datagram_that_is_too_long_is_dropped_and_the_others_arrive() -> None:
         assert pair.counters == {"drop-emsgsize": 1}
 
 
-def test_a_full_send_buffer_is_waited_for_and_then_counted() -> None:
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_full_send_buffer_is_waited_for_if_that_is_wanted_and_then_counted(waits: bool) -> None:
+    waited: list[int] = []
+
+    class Polled:
+        def poll(self, wait_ms: int) -> None:
+            waited.append(wait_ms)
+
     with Pair() as pair:
         # A Unix datagram pair fills up at a certain length, which UDP on loopback does not.
         full, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -159,7 +201,10 @@ def test_a_full_send_buffer_is_waited_for_and_then_counted() -> None:
 
             with ToPair(fileno=os.dup(full.fileno())) as out:
                 pair.sender.use([out])
-                pair.sender.send(out, ("192.0.2.1", 1), [(b"y",)])
+                pair.sender._poll = Polled()  # type: ignore[assignment]
+                sent = pair.sender.send(out, ("192.0.2.1", 1), [(b"y",)], waits=waits)
+                assert sent == 0  # busy is no refusal
+            assert set(waited) == {SEND_WAIT_MS if waits else 0}
             assert pair.counters == {"drop-send-buffer-full": 1}
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tulle.contracts.backend import Listen
 from tulle.kernel import udp
-from tulle.kernel.udp import open_udp
+from tulle.kernel.udp import open_udp, set_options
 from tulle.net.prefix import Family
 
 pytestmark = pytest.mark.lab
@@ -45,6 +45,60 @@ def test_a_socket_has_all_that_needs_rights(netns: Any, family: Family, fragment
             else (socket.IPPROTO_IPV6, udp.IPV6_MTU_DISCOVER)
         )
         assert option(opened, level, name) == (udp.PMTUDISC_DONT if fragment else udp.PMTUDISC_DO)
+
+
+TELLING = {
+    4: (socket.IPPROTO_IP, (udp.IP_PKTINFO, socket.IP_RECVTOS)),
+    6: (socket.IPPROTO_IPV6, (socket.IPV6_RECVPKTINFO, socket.IPV6_RECVTCLASS)),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_can_change_is_changed_both_ways_on_a_socket_in_use(netns: Any, family: Family) -> None:
+    level, names = TELLING[family]
+    plain, telling = (
+        Listen(family, PORT, True),
+        Listen(family, PORT, False, tells=True, mark=0xFFFF_FFFE),
+    )
+
+    def seen(opened: socket.socket) -> tuple[list[int], int, int]:
+        mtu = udp.IP_MTU_DISCOVER if family == 4 else udp.IPV6_MTU_DISCOVER
+        return (
+            [option(opened, level, name) for name in names],
+            option(opened, socket.SOL_SOCKET, socket.SO_MARK) & udp.MARK_MASK,
+            option(opened, level, mtu),
+        )
+
+    with netns.call(open_udp, plain) as opened, socket.socket(fileno=os.dup(opened.fileno())) as shared:
+        for _ in range(2):
+            assert seen(shared) == ([0, 0], 0, udp.PMTUDISC_DONT)
+            set_options(opened, telling)
+            assert seen(shared) == ([1, 1], 0xFFFF_FFFE, udp.PMTUDISC_DO)
+            set_options(opened, plain)
+    with netns.call(open_udp, telling) as opened:
+        assert seen(opened) == ([1, 1], 0xFFFF_FFFE, udp.PMTUDISC_DO)
+
+
+def test_a_mark_without_rights_is_explained_and_none_needs_no_rights() -> None:
+    script = (
+        "import os\n"
+        "from tulle.contracts.backend import Listen\n"
+        "from tulle.kernel.udp import open_udp\n"
+        "os.setuid(65534)\n"
+        "open_udp(Listen(4, 8285, True)).close()\n"
+        "try:\n"
+        "    open_udp(Listen(4, 8285, True, mark=7))\n"
+        "except OSError as error:\n"
+        "    print(error.errno, error.strerror)\n"
+    )
+    if os.getuid():
+        pytest.skip("needs root, to give it up")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        f"{errno.EPERM} port 8285/udp (IPv4): the firewall mark 0x7 needs the capability CAP_NET_ADMIN; give it, or "
+        "take the mark away\n"
+    )
 
 
 def test_both_families_share_a_port_and_get_only_their_own(netns: Any) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
 from typing import Any
+
+import pytest
 
 from tulle.contracts.backend import Report
 from tulle.contracts.kernel import Wanted, WantedLink, WantedRoute
 from tulle.kernel.netlink import Netlink
 from tulle.kernel.state import cover
-from tulle.node.context import KeptKernel
+from tulle.node.context import KeptKernel, follow_nothing
 from tulle.node.keeper import Keeper
 
 NETWORK = ip_network("10.42.0.0/16")
@@ -80,3 +83,14 @@ def test_a_link_can_be_asked_about(netns: Any) -> None:
         assert await kernel.link("absent") is None
 
     kept(netns, test)
+
+
+def test_where_there_is_no_store_its_folders_are_empty_and_stay_so() -> None:
+    async def run() -> None:
+        folder = follow_nothing("anything")
+        assert await anext(folder) == {}
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(folder)
+
+    asyncio.run(run())

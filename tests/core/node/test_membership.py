@@ -385,3 +385,19 @@ def test_stores_come_before_managers_and_names_lead_to_each() -> None:
     assert isinstance(plugins.store_choice("etcd"), StoreSpec)
     with pytest.raises(PluginError, match="no plugin provides store 'steam'"):
         plugins.store_choice("steam")
+
+
+def test_folders_of_the_store_are_followed_below_its_prefix_and_are_empty_where_there_is_none() -> None:
+    async def work() -> None:
+        plugins = load_plugins()
+        made = open_membership(config_of(plugins, "--store=memory", "--etcd-prefix=/x/"), plugins)
+        folder = made.follow("mine/things")
+        assert await anext(folder) == {}
+        await folder.aclose()
+        await made.let_go()
+        without = Membership("mine", Manager(), lambda node_id: Manager())
+        nothing = without.follow("mine/things")
+        assert await anext(nothing) == {}
+        await nothing.aclose()
+
+    run(work())

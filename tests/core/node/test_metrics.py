@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from tulle.node.answers import StatusAnswer
-from tulle.node.metrics import FAMILIES, Metrics, markdown
+from tulle.node.metrics import FAMILIES, Metrics, Sample, markdown, samples_of
 
 ROOT = Path(__file__).parents[3]
 PACKAGING = ROOT / "packaging" / "prometheus"
@@ -125,6 +125,22 @@ def test_each_figure_of_the_status_is_there() -> None:
     ):
         assert line in lines
     assert not any("10.42.3.0-24" in line and "last_seen" in line for line in lines)  # never seen: no figure
+
+
+def test_planes_are_one_data_path_and_the_worst_of_them_says_how_it_is() -> None:
+    second = {"engine": "python", "forwarder_pid": 0, "forwarder_restarts": 1, "generation_wanted": 4}
+    second |= {"generation_applied": 1, "counters": {"packets-out": 5, "drop-source": 1}}
+    alone = samples_of(msgspec.convert(STATUS, StatusAnswer))
+    both = samples_of(msgspec.convert({**STATUS, "second_dataplanes": {"v6": second}}, StatusAnswer))
+
+    def value(found: Mapping[str, list[Sample]], name: str, *labels: str) -> float:
+        return dict(found[name]).get(labels, 0.0)
+
+    for name, labels, more in (("tulle_packets", ("out",), 5), ("tulle_drops", ("source",), 1)):
+        assert value(both, name, *labels) == value(alone, name, *labels) + more
+    assert value(both, "tulle_generation_lag") == 3
+    assert (value(alone, "tulle_forwarder_up"), value(both, "tulle_forwarder_up")) == (1, 0)
+    assert value(both, "tulle_forwarder_restarts") == value(alone, "tulle_forwarder_restarts") + 1
 
 
 def test_a_node_that_has_not_begun_has_no_figures_of_a_data_path() -> None:

@@ -129,13 +129,28 @@ def test_clearing_takes_our_files_and_leaves_others(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "run")
     run_dir.take()
     run_dir.write_record(RECORD)
-    (run_dir.path / "somebody.else").touch()
+    names = ("forwarder.sock", "forwarder-v6.sock", "forwarder-v6.sock.new", "forwarder-v6.log")
+    for name in ("somebody.else", *names):
+        (run_dir.path / name).touch()
     removed = run_dir.clear()
+    assert {f"{run_dir.path / name}: removed" for name in names} <= set(removed)
     assert f"{run_dir.path / 'node.json'}: removed" in removed
     assert [one.name for one in run_dir.path.iterdir()] == ["somebody.else"]
     (run_dir.path / "somebody.else").unlink()
     assert run_dir.clear() == [f"{run_dir.path}: removed"]
     assert run_dir.clear() == []
+
+
+@pytest.mark.parametrize("name", ["V6", "../x", "a b", "-", "a-", "a.sock"])
+def test_a_plane_has_a_plain_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="no name for a data plane"):
+        RunDir(tmp_path).forwarder(name)
+
+
+def test_planes_share_neither_socket_nor_marks(tmp_path: Path) -> None:
+    first, second = (RunDir(tmp_path).forwarder(name) for name in ("", "v6"))
+    assert first.socket != second.socket
+    assert first.marks[0] != second.marks[0]  # one argument of each process: none has the other's
 
 
 def test_a_lock_whose_file_was_removed_or_replaced_is_taken_again(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tulle.contracts.encapsulation import Encapsulation, PathId, Paths, PeerId
-from tulle.testing.encapsulation_contract import EncapsulationContract, inner
+from tulle.testing.encapsulation_contract import EncapsulationContract, KnownPaths, inner
 from tulle_udp.encapsulation import PlainUdp
 
 
@@ -19,11 +19,16 @@ class TestPlainUdp(EncapsulationContract):
         one, two = inner("a", "b", b"1"), inner("a", "b", b"2")
         assert a.encapsulation.seal(PeerId(2), [one, two], 0.0) == ((7, [(one,), (two,)]),)
 
-    def test_two_peers_at_one_address_are_both_named(self) -> None:
-        class Shared:
-            def peers_at(self, path: PathId) -> frozenset[PeerId]:
-                return frozenset({PeerId(1), PeerId(2)})
+    def test_packets_for_a_peer_without_an_endpoint_are_dropped_and_counted(self) -> None:
+        end = PlainUdp(KnownPaths(PeerId(1)), lambda count: b"")
+        assert end.counters() == {}
+        end.set_peer(PeerId(1), [PathId(7)], {}, 0.0)
+        end.seal(PeerId(1), [inner("a", "b", b"0")], 0.0)
+        end.set_peer(PeerId(1), [], {}, 0.0)
+        assert end.seal(PeerId(1), [inner("a", "b", b"1"), inner("a", "b", b"2")], 0.0) == ()
+        assert end.counters() == {"drop-no-path": 2}
 
-        opened = PlainUdp(Shared(), lambda count: b"").open(PathId(1), [b"x"], 0.0)
+    def test_two_peers_at_one_address_are_both_named(self) -> None:
+        opened = PlainUdp(KnownPaths(PeerId(1), PeerId(2)), lambda count: b"").open(PathId(1), [b"x"], 0.0)
         assert opened.deliveries == ((frozenset({1, 2}), [b"x"]),)
         assert opened.others == ()

@@ -95,8 +95,14 @@ class Tagged:
     def control(self, path: PathId, datagram: Buffer, now: float) -> Sequence[Outgoing]:
         return ()
 
-    def tick(self, now: float) -> tuple[Sequence[Outgoing], float | None]:
-        return (), None
+    def deadline(self, now: float) -> float | None:
+        return None
+
+    def tick(self, now: float) -> Sequence[Outgoing]:
+        return ()
+
+    def send_failed(self, path: PathId, error: int, now: float) -> None:
+        """The engine has counted it; the next packet may get through."""
 
     def export_state(self) -> bytes:
         return b""
@@ -106,3 +112,6 @@ class Tagged:
 
     def counters(self) -> Mapping[str, int]:
         return dict(self._counters)
+
+    def report(self, now: float) -> Mapping[PeerId, Mapping[str, Any]]:
+        return {}
