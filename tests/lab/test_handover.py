@@ -7,15 +7,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from tulle.forward.python_engine import BATCH
 from tulle.lab import Lab
 from tulle.lab.daemons import is_forwarder
 from tulle.lab.measure import Flood
 from tulle.lab.registry import Registry
+from tulle.node.dataplane import STATS_S
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-handover")]
 
@@ -50,10 +53,44 @@ async def start(self, *arguments):
     loop.add_signal_handler(signal.SIGUSR2, ask_for_the_impossible)
 
 UserSpace._start = start
-main()
 """
-TULLED = (sys.executable, "-c", ASKED_BY_SIGNAL)
-"""Of today; SIGUSR1 asks it for a hand-over, SIGUSR2 for one to a forwarder that cannot start."""
+STRUCK = """
+import os
+from pathlib import Path
+from tulle.worker.handover import Handover
+from tulle.worker.supervise import Supervisor
+
+release, take_over, handed_over = Handover.release, UserSpace._take_over, Supervisor._handed_over
+
+def strike(step, handover):
+    fault = Path("/run/fault")
+    if handover.old is not None and fault.exists() and fault.read_text().startswith(step):
+        os.kill(handover.old.hello.pid, int(fault.read_text().split()[-1]))
+        fault.unlink()
+
+async def struck_release(self, question):
+    if Path("/run/fault").exists() and Path("/run/fault").read_text() == "pause":
+        Path("/run/fault").unlink()
+        await asyncio.sleep(1.0)
+    strike("before its state", self)
+    state = await release(self, question)
+    strike("after its state", self)
+    return state
+
+async def struck_take_over(self, session, handover):
+    await take_over(self, session, handover)
+    strike("after the descriptors", handover)
+
+def struck_end(self, handover):
+    strike("before its end", handover)
+    handed_over(self, handover)
+
+Handover.release, UserSpace._take_over, Supervisor._handed_over = struck_release, struck_take_over, struck_end
+"""
+TULLED = (sys.executable, "-c", ASKED_BY_SIGNAL + STRUCK + "main()")
+"""Of today; SIGUSR1 asks it for a hand-over, SIGUSR2 for one to a forwarder that cannot start. /run/fault ("STEP
+SIGNAL") has the old forwarder of the next hand-over struck at that step; "pause" has it wait for a second."""
+STEPS = ("before its state", "after its state", "after the descriptors", "before its end")
 
 RATE = 2_000.0
 """Each way, a second: what the Python engine carries several times over on a quiet machine."""
@@ -61,6 +98,8 @@ EACH_S = 1.5
 """For a hand-over under load: a new forwarder loads in about 0.4 s."""
 BEFORE_S, AFTER_S = 0.3, 0.5
 AIM_MS = 10.0
+STRUCK_RATE = 1_000.0
+COUNTED = 20
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +117,10 @@ def pauses_ms(lab: Lab) -> list[float]:
     return [float(one) for one in re.findall(r"worker-handed-over .* ms=([\d.]+)", lab.logs("n1"))]
 
 
-def flood_both_ways(lab: Lab, stack: ExitStack, seconds: float) -> list[Flood]:
-    count = int(RATE * seconds)
+def flood_both_ways(lab: Lab, stack: ExitStack, seconds: float, rate: float = RATE) -> list[Flood]:
+    count = int(rate * seconds)
     ways = (("n1/p1", "n2/p1"), ("n2/p1", "n1/p1"))
-    return [stack.enter_context(lab.flood(*way, count=count, rate=RATE)) for way in ways]
+    return [stack.enter_context(lab.flood(*way, count=count, rate=rate)) for way in ways]
 
 
 def assert_nothing_lost(floods: list[Flood], say: Callable[[str, object], None]) -> None:
@@ -119,6 +158,33 @@ def test_no_packet_is_lost_over_hand_overs(
     assert lab.status("n1")["dataplane"]["forwarder_restarts"] == restarts
 
 
+def test_counters_go_on_where_the_old_one_stopped(lab: Lab, hands: Callable[[Lab], Any]) -> None:
+    assert lab.ping("n2/p1", "n1/p1", COUNTED) == COUNTED
+    time.sleep(STATS_S + 0.5)  # tulled asks once a second
+    before = lab.status("n1")
+    lowest = dict(before["dataplane"]["counters"])
+    lab.run("n1", ["tee", "/run/fault"], input="pause")
+    with ThreadPoolExecutor(1) as pool:
+        replacing = pool.submit(hands(lab).tulle, "n1", "forwarder", "replace")
+        end = float("inf")
+        while time.monotonic() < end:  # never lower in between, either
+            counters = lab.status("n1")["dataplane"]["counters"]
+            assert all(counters.get(name, 0) >= value for name, value in lowest.items()), (lowest, counters)
+            lowest = dict(counters)
+            if replacing.done() and end == float("inf"):
+                end = time.monotonic() + 1.5 * STATS_S
+            time.sleep(0.02)
+    assert lab.ping("n2/p1", "n1/p1", COUNTED) == COUNTED
+    time.sleep(STATS_S + 0.5)
+    found = lab.status("n1")
+    assert found["dataplane"]["forwarder_pid"] != before["dataplane"]["forwarder_pid"]
+    for name in ("packets-in", "packets-out"):
+        assert found["dataplane"]["counters"][name] >= before["dataplane"]["counters"][name] + COUNTED
+    for name in ("packets_in", "packets_out"):
+        was, now = (one["peers"][0]["traffic"][name] for one in (before, found))
+        assert now >= was + COUNTED
+
+
 def test_a_hand_over_is_asked_for_on_the_command_line(
     lab: Lab, hands: Callable[[Lab], Any], eventually: Callable[..., Any]
 ) -> None:
@@ -150,6 +216,39 @@ def test_the_next_tulled_adopts_the_one_that_took_over(lab: Lab) -> None:
     lab.wait_ready()
     assert lab.forwarder_pid("n1") == forwarder
     assert "adopted=True" in [line for line in lab.logs("n1").splitlines() if "worker-running" in line][-1]
+
+
+@pytest.mark.parametrize(
+    ("number", "each_s"), [(signal.SIGKILL, 1.0), (signal.SIGSTOP, 2.5)], ids=["killed", "stopped"]
+)
+def test_whenever_the_old_one_dies_or_hangs_the_new_one_works(
+    lab: Lab,
+    hands: Callable[[Lab], Any],
+    eventually: Callable[..., Any],
+    say: Callable[[str, object], None],
+    number: signal.Signals,
+    each_s: float,
+) -> None:
+    restarts, seen = lab.status("n1")["dataplane"]["forwarder_restarts"], forwarders(lab)
+    with ExitStack() as stack:
+        floods = flood_both_ways(lab, stack, len(STEPS) * each_s, STRUCK_RATE)
+        for step in STEPS:
+            lab.run("n1", ["tee", "/run/fault"], input=f"{step} {int(number)}")
+            began = time.monotonic()
+            said = hands(lab).tulle("n1", "forwarder", "replace").stdout
+            say(f"{step}: answered-after-s", round(time.monotonic() - began, 2))
+            assert said.startswith("forwarder "), said
+            assert not hands(lab).exists("n1", "/run/fault")
+            eventually(lambda: len(forwarders(lab)) == 1)
+            seen += forwarders(lab)
+        results = [flood.finish() for flood in floods]
+    say("floods", results)
+    assert len(set(seen)) == len(STEPS) + 1
+    # What it had read and not yet sent is gone with it: one batch. Device and socket hold the rest.
+    assert max(one.lost for one in results) <= BATCH * len(STEPS), results
+    lab.wait_ready()
+    assert lab.ping("n2/p1", "n1/p1", 3) == 3
+    assert lab.status("n1")["dataplane"]["forwarder_restarts"] == restarts
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,15 +38,27 @@ def effective(
     """Every option, in the order of the groups. `config` is what came of `parsed`."""
     values = with_directories(parsed)
     values |= {"node-name": config.node_name, "store": config.store, "etcd-prefix": config.prefix}
-    owners = {option.name: spec.name for spec in stores for option in spec.options}
+    idle = unused(parsed, config, stores)
     found = []
     for group in groups:
         for option in sorted(group.options, key=lambda one: one.name):
             value = _shown(option, values[option.name])
             source = _source(option.name, parsed, config, stores)
-            note = _note(option, parsed, owners.get(option.name, config.store), config)
+            note = _note(option, parsed, idle, config)
             found.append(Setting(option.name, value, source, group.name, note))
     return tuple(found)
+
+
+def unused(parsed: Parsed, config: DaemonConfig, stores: Sequence[StoreChoice]) -> dict[str, str]:
+    """Options that were given and are another store's than the one in use: name -> that store's name. A switch that is
+    given as off asks for nothing."""
+    used = {option.name for spec in stores if spec.name == config.store for option in spec.options}
+    return {
+        option.name: spec.name
+        for spec in stores
+        for option in spec.options
+        if option.name in parsed.given - used and parsed.values[option.name] is not False
+    }
 
 
 def _source(name: str, parsed: Parsed, config: DaemonConfig, stores: Sequence[StoreChoice]) -> str:
@@ -59,12 +71,12 @@ def _source(name: str, parsed: Parsed, config: DaemonConfig, stores: Sequence[St
     return source
 
 
-def _note(option: OptionSpec, parsed: Parsed, store: str, config: DaemonConfig) -> str:
-    if option.name not in parsed.given:
-        return ""
-    if option.inactive:
+def _note(option: OptionSpec, parsed: Parsed, idle: Mapping[str, str], config: DaemonConfig) -> str:
+    if option.name in idle:
+        return f"not used: the store is {config.store}"
+    if option.inactive and option.name in parsed.given:
         return f"no effect: this tulle has no {option.inactive} yet"
-    return "" if store == config.store else f"not used: the store is {config.store}"
+    return ""
 
 
 def _shown(option: OptionSpec, value: Any) -> Any:

@@ -83,7 +83,8 @@ class NetworkConfig(msgspec.Struct, frozen=True):
     """Lower case."""
     backend_options: dict[str, Any] = {}
     """As they stand there, without Type; the backend's own type checks them."""
-    enable_nftables: bool = False
+    enable_nftables: bool | None = None
+    """None: it does not say. flannel takes iptables then, tulle nftables."""
     sections: dict[str, dict[str, Any]] = {}
     """The "Tulle" object: settings by plugin name (lower case)."""
     extra: dict[str, Any] = {}
@@ -112,8 +113,8 @@ def render_network_config(config: NetworkConfig) -> str:
             out[rules.enable] = family is not None
         if family is not None:
             out |= _rendered_family(rules, family)
-    if config.enable_nftables:
-        out["EnableNFTables"] = True
+    if config.enable_nftables is not None:
+        out["EnableNFTables"] = config.enable_nftables
     out["Backend"] = {"Type": config.backend_type, **config.backend_options}
     if config.sections:
         out["Tulle"] = config.sections
@@ -136,7 +137,7 @@ def _rendered_family(rules: _Rules, family: FamilyConfig) -> dict[str, Any]:
 def _default_ends(network: Prefix, length: int) -> tuple[Address, Address]:
     """The second subnet (the first one's network address is also the whole network's) and the last."""
     size = 1 << (network.max_prefixlen - length)
-    return network.network_address + size, network.network_address + network.num_addresses - size
+    return network.network_address + size, network.network_address + (network.num_addresses - size)
 
 
 class _Reader:
@@ -160,7 +161,8 @@ class _Reader:
             self._problem("EnableIPv4", False, "leaves no family", "true here, or EnableIPv6 true")
         backend_type, backend_options = self._backend()
         sections = self._sections()
-        enable_nftables = self._bool("EnableNFTables", False)
+        says = "EnableNFTables" in self.fields
+        enable_nftables = self._bool("EnableNFTables", False) if says else None
         if self.problems:
             raise ConfigError(self.problems, WHAT)
         return NetworkConfig(

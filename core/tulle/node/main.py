@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from tulle import __version__
 from tulle.config.core_options import CORE_OPTIONS, SINGLE_MACHINE
 from tulle.config.daemon import DaemonConfig
+from tulle.config.effective import as_json, as_text, effective, unused
 from tulle.config.errors import ConfigError
 from tulle.config.flags import peek
 from tulle.contracts.specs import StoreSpec, load
 from tulle.node import logs
 from tulle.node.settings import Settings, gather
 from tulle.plugins import PluginError, Plugins, load_plugins
+from tulle.worker.sandbox import leave_no_core
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,6 +38,7 @@ SUMMARY = "Joins this node's pods to the cluster's network."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    leave_no_core()  # the store's password is in here, from the first flag on
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
@@ -69,6 +72,7 @@ def run(argv: Sequence[str]) -> int:
     from tulle.node.rights import what_is_lacking
 
     _tell_inactive(settings)
+    _tell_unused(settings, config, plugins)
     try:
         _tell_start(settings, config, membership)
         lacking = what_is_lacking(config)
@@ -92,8 +96,6 @@ def _answer(settings: Settings) -> str:
 
 
 def _effective(settings: Settings, config: DaemonConfig, plugins: Plugins) -> str:
-    from tulle.config.effective import as_json, as_text, effective
-
     found = effective(settings.groups, settings.parsed, config, plugins.store_choices())
     if settings.parsed.check == "json":
         return as_json(found, settings.file) + "\n"
@@ -104,6 +106,23 @@ def _tell_inactive(settings: Settings) -> None:
     for name, part in settings.parsed.inactive.items():
         source = settings.parsed.sources[name]
         log.warning("flag-inactive --%s (%s) has no effect: this tulle has no %s yet", name, source, part)
+
+
+def _tell_unused(settings: Settings, config: DaemonConfig, plugins: Plugins) -> None:
+    """One line for each store that is not in use and was given flags: who gave them meant that store, perhaps."""
+    parsed, choices = settings.parsed, plugins.store_choices()
+    found = unused(parsed, config, choices)
+    for spec in choices:
+        flags = [f"--{name} ({parsed.sources[name]})" for name, owner in found.items() if owner == spec.name]
+        if not flags:
+            continue
+        why = "nothing chose another" if config.store_default else "that was asked for"
+        if parsed.sources["store"] != "default":
+            why = f"--store={parsed.values['store']} ({parsed.sources['store']})"
+        log.warning(
+            "flag-unused %s: of store %s, and %s is in use: %s; to use it give --store=%s, else leave them out",
+            *(", ".join(flags), spec.name, config.store, why, spec.name),
+        )
 
 
 def check_store(config: DaemonConfig, plugins: Plugins) -> None:

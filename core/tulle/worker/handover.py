@@ -14,14 +14,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tulle.worker import messages
 from tulle.worker.session import Session, WorkerGone
 
 log = logging.getLogger("tulle.worker")
 
-RELEASE_S = 2.0
-"""For the old one's sessions; it answers within milliseconds. One that hangs is succeeded without them."""
+RELEASE_S = 1.0
+"""For the old one's sessions; it answers within milliseconds. One that hangs is succeeded without them: no packet
+passes while it is waited for."""
 
 
 class Handover:
@@ -33,6 +35,8 @@ class Handover:
         """`old` None: there is nobody to take over from. `finish` is called once, by `confirm`."""
         self.old = old
         self.released = False
+        self.answers: list[Any] = []
+        """What the old one said between its last question and its sessions."""
         self.seconds = 0.0
         """From the old one's release to the successor's word that it works: the longest that nobody can have worked."""
         self.done = asyncio.Event()
@@ -44,20 +48,23 @@ class Handover:
         """The old one is still there: the successor must not get descriptors before `release`."""
         return self.old is not None and not self.done.is_set()
 
-    async def release(self) -> bytes:
+    async def release(self, question: Any = None) -> bytes:
         """The old one's sessions for the successor; b"" where there are none, and at every call but the first: a
-        successor that got them and died may have used them."""
+        successor that got them and died may have used them. `question` is put to it just before; see `answers`."""
         if self.old is None or self.released:
             return b""
         self.released = True
         self._begun = time.monotonic()
         try:
+            if question is not None:
+                self.old.send(question)
             self.old.send(messages.ExportState())
-            blob: messages.StateBlob = await self.old.expect(messages.StateBlob, RELEASE_S)
+            while not isinstance(said := await self.old.receive(RELEASE_S), messages.StateBlob):
+                self.answers.append(said)
         except WorkerGone as error:
             log.warning("worker-sessions-lost pid=%d error=%s", self.old.hello.pid, error)
             return b""
-        return blob.data
+        return said.data
 
     def confirm(self) -> None:
         """The successor works. Without a release before, or called again, it does nothing."""

@@ -53,6 +53,13 @@ def set_process_name(name: str) -> None:
     _libc.prctl(PR_SET_NAME, buffer, 0, 0, 0)
 
 
+def leave_no_core() -> None:
+    """From now on this process, which holds secrets, is never written to a file when it crashes, nor handed to a
+    program that core_pattern names, for which RLIMIT_CORE does not count (core(5)); and only who has CAP_SYS_PTRACE may
+    look into its memory. Programs that it starts are as free as ever."""
+    _prctl(PR_SET_DUMPABLE, 0)
+
+
 class TooManyThreads(Exception):
     """Something started a thread before the sandbox: that thread would keep all rights."""
 
@@ -108,7 +115,7 @@ def drop_rights() -> list[str]:
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     _clear_capabilities()
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(PR_SET_DUMPABLE, 0)
+    leave_no_core()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_BYTES, LOG_BYTES))
     done.append("no capabilities, no new privileges")

@@ -157,6 +157,9 @@ class Supervisor:
         except (WorkerGone, FrameError, OSError) as error:
             if self._session is session:
                 log.warning("worker-lost pid=%d error=%s", self.pid, error)
+        except Exception:
+            # A fault of ours. Ending here without a word would leave nobody to see to the next worker.
+            log.exception("worker-not-served pid=%d: a fault of tulle's; it is replaced", self.pid)
         if self._session is not session:
             return True
         self._session, self.pid = None, 0
@@ -216,11 +219,12 @@ class Supervisor:
     async def _end(self, pid: int) -> None:
         """See that a lost worker is really gone, and say what it said last."""
         kill(pid, self._fingerprint)
-        child = self._children.pop(pid, None)
+        child = self._children.get(pid)
         if child is None:
             return
         child.kill()
         await asyncio.to_thread(child.wait)
+        self._children.pop(pid, None)
         words = ""
         with contextlib.suppress(OSError):
             words = self.path.with_suffix(".log").read_bytes()[-2000:].decode(errors="replace").strip()
@@ -253,6 +257,7 @@ class Supervisor:
         if not await asyncio.to_thread(wait_for_end, pid, STOP_S):
             kill(pid, self._marks[0])
             log.warning("worker-killed pid=%d: it did not end when it was told to", pid)
-        child = self._children.pop(pid, None)
+        child = self._children.get(pid)
         if child is not None:
             await asyncio.to_thread(child.wait)
+            self._children.pop(pid, None)

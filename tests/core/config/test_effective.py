@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tulle.config.daemon import daemon_config
-from tulle.config.effective import Setting, as_json, as_text, effective
+from tulle.config.effective import Setting, as_json, as_text, effective, unused
 from tulle.config.flags import parse_flags
 from tulle.config.groups import all_options, option_groups
 from tulle.contracts.specs import OptionSpec, StoreSpec
@@ -14,7 +16,11 @@ FAR = StoreSpec(
     name="far",
     factory="a:b",
     chosen_by=("far-endpoints",),
-    options=(OptionSpec(name="far-endpoints", kind="list"), OptionSpec(name="far-word", secret=True)),
+    options=(
+        OptionSpec(name="far-endpoints", kind="list"),
+        OptionSpec(name="far-word", secret=True),
+        OptionSpec(name="far-switch", kind="bool"),
+    ),
 )
 NEAR = StoreSpec(
     name="near",
@@ -63,10 +69,28 @@ def test_values_are_those_that_take_effect() -> None:
 
 
 def test_what_has_no_effect_says_so_where_it_was_given() -> None:
-    assert one("ip-masq").note == ""
-    assert one("ip-masq", "--ip-masq").note == "no effect: this tulle has no masquerading yet"
+    assert one("kube-api-url").note == ""
+    note = "no effect: this tulle has no Kubernetes subnet manager yet"
+    assert one("kube-api-url", "--kube-api-url=http://192.0.2.1").note == note
     assert one("near-file", "--near-file=/n", "--far-endpoints=x").note == "not used: the store is far"
     assert one("near-file", "--near-file=/n").note == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "found"),
+    [
+        ([], {}),
+        (["--far-endpoints=x", "--far-word=y"], {}),
+        (["--store=near", "--far-endpoints=x", "--near-file=/n"], {"far-endpoints": "far"}),
+        (["--store=near", "--far-switch"], {"far-switch": "far"}),
+        (["--store=near", "--far-switch=false"], {}),
+        (["--far-word=y"], {"far-word": "far"}),
+        (["--far-endpoints=x", "--near-file=/n"], {"near-file": "near"}),
+    ],
+)
+def test_flags_of_a_store_that_is_not_in_use_are_found(argv: list[str], found: dict[str, str]) -> None:
+    parsed = parse_flags(all_options(GROUPS), argv, {})
+    assert unused(parsed, daemon_config(parsed, STORES, hostname="host"), STORES) == found
 
 
 def test_neither_form_shows_a_secret() -> None:
@@ -78,7 +102,9 @@ def test_neither_form_shows_a_secret() -> None:
 
 
 def test_the_table_has_a_line_for_each_and_quotes_what_would_not_be_seen() -> None:
-    text = as_text(settings("--iface-regex=a b", "--far-word=", "--public-ip=", "--ip-masq"), "/t.toml")
+    text = as_text(
+        settings("--iface-regex=a b", "--far-word=", "--public-ip=", "--vmodule=main=4"), "/t.toml"
+    )
     lines = [line.split() for line in text.splitlines()]
     assert " ".join(lines[0]) == "The settings can be used. Config file: /t.toml."
     assert ["plugin", "far:"] in lines
@@ -87,8 +113,8 @@ def test_the_table_has_a_line_for_each_and_quotes_what_would_not_be_seen() -> No
     assert ["--iface-regex", "a", "b", "flag"] in lines
     assert ["--public-ip", "''", "flag"] in lines
     assert ["--iface", "-", "default"] in lines
-    (masq,) = (" ".join(line) for line in lines if line[:1] == ["--ip-masq"])
-    assert masq.startswith("--ip-masq true flag; no effect:")
+    (idle,) = (" ".join(line) for line in lines if line[:1] == ["--vmodule"])
+    assert idle.startswith("--vmodule main=4 flag; no effect:")
 
 
 def test_json_is_one_line_that_programs_can_read() -> None:

@@ -94,6 +94,20 @@ def test_the_default_length_leaves_four_subnets_of_ipv6(network: str, length: in
     assert config.families[0].subnet_len == length
 
 
+@pytest.mark.parametrize("network", ["255.0.0.0/8", "255.255.0.0/16"])
+def test_a_network_that_ends_where_ipv4_ends_is_read(network: str) -> None:
+    (family,) = parse_network_config(json.dumps({"Network": network})).families
+    assert family.subnet_max == family.network.broadcast_address - 255
+
+
+@pytest.mark.parametrize("network", ["c000::/2", "f000::/4"])
+def test_a_network_that_ends_where_ipv6_ends_is_read(network: str) -> None:
+    """Found by `make fuzz`: the address behind it cannot be written down."""
+    text = json.dumps({"EnableIPv4": False, "EnableIPv6": True, "IPv6Network": network})
+    (family,) = parse_network_config(text).families
+    assert str(family.subnet_max) == "ffff:ffff:ffff:ffff::"
+
+
 def test_null_and_flannels_zeros_mean_the_default() -> None:
     plain = parse(Network="10.5.0.0/16")
     assert plain == parse(
@@ -358,3 +372,12 @@ def test_what_init_writes_is_what_flannels_documentation_shows() -> None:
         "SubnetLen": 24,
         "Backend": {"Type": "udp", "Port": 8285},
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"), [("", None), (', "EnableNFTables": false', False), (', "EnableNFTables": true', True)]
+)
+def test_whether_nftables_is_said_is_kept_apart_from_what_is_said(said: str, wanted: bool | None) -> None:
+    config = parse_network_config(f'{{"Network": "10.5.0.0/16"{said}}}')
+    assert config.enable_nftables is wanted
+    assert parse_network_config(render_network_config(config)).enable_nftables is wanted

@@ -5,9 +5,9 @@
  8: vxlan (a new MAC leaves the old FDB entry; a recreated device gets no peers back and subtracts the overhead twice):
     tests/core/kernel/test_netlink_vxlan.py, tests/plugins/tulle_vxlan/test_backend.py and tests/lab/test_vxlan.py.
     Stale routes at start, which every backend could have, are tested here
- 9: wireguard (the key lies on tmpfs): due with the wireguard backend
-10: masquerade rules in an order that leaves the last one out of reach, and no resync: due with the masquerade
-    component. The password in the log is tested here
+ 9: wireguard (the key lies on tmpfs): tests/plugins/tulle_wireguard/test_keyfile.py, tests/lab/test_wireguard.py
+10: masquerade rules in an order that leaves the last one out of reach, and no resync:
+    tests/plugins/tulle_masquerade/test_rules.py, tests/lab/test_masquerade.py. The password in the log is tested here
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +196,64 @@ def test_a_damaged_id_is_status_1_and_stays_as_it_is(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "is not an id" in done.stderr
     assert (tmp_path / "state/id").read_text() == "not an id"
+
+
+@needs_namespace
+def test_flags_of_a_store_that_is_not_in_use_are_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/id").write_text("not an id")  # so that it ends at once
+    env = {"FLANNELD_ETCD_PASSWORD": "hunter2", "TULLED_ETCD_PASSWORD": "hunter2"}
+    words = ["--store=sqlite", "--etcd-endpoints=http://192.0.2.1:2379"]
+    done = tulled(tmp_path, *words, env=env, wrapper=UNSHARE)
+    (said,) = [line for line in done.stderr.splitlines() if "flag-unused" in line]
+    assert (
+        "--etcd-endpoints (flag), --etcd-password (environment TULLED_ETCD_PASSWORD): of store etcd" in said
+    )
+    assert "sqlite is in use: --store=sqlite (flag); to use it give --store=etcd" in said
+    assert "hunter2" not in done.stderr
+    done = tulled(tmp_path, "--etcd-cafile=/nowhere/ca", wrapper=UNSHARE)
+    (said,) = [line for line in done.stderr.splitlines() if "flag-unused" in line]
+    assert "sqlite is in use: nothing chose another" in said
+    done = tulled(tmp_path, f"--sqlite-file={tmp_path / 'x'}", wrapper=UNSHARE)
+    assert "flag-unused" not in done.stderr
+
+
+@needs_namespace
+def test_a_tulled_that_crashes_leaves_no_core_with_its_secrets(tmp_path: Path) -> None:
+    """As the kernel tells its parent; a program that does not care is the measure of what this machine writes."""
+    careless = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGABRT)"]
+    if not dumps_core(tmp_path, careless):
+        pytest.skip("this machine writes no cores")
+    places = [f"--run-dir={tmp_path / 'run'}", f"--state-dir={tmp_path / 'state'}"]
+    words = [*places, f"--subnet-file={tmp_path / 'env'}", "--store=sqlite"]
+    assert not dumps_core(tmp_path, [*UNSHARE, sys.executable, "-m", "tulle.node.main", *words], "no-config")
+
+
+def dumps_core(directory: Path, command: list[str], crash_at: str = "") -> bool:
+    """Run it there until it says that word, then let it crash."""
+    with subprocess.Popen(
+        command,
+        cwd=directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=allow_cores,
+    ) as process:
+        assert process.stderr is not None
+        if crash_at:
+            assert any(crash_at in line for line in process.stderr), "it ended before"
+            process.send_signal(signal.SIGABRT)
+        _, status = os.waitpid(process.pid, 0)
+        process.returncode = 0
+    for one in directory.glob("core*"):
+        one.unlink()
+    assert os.WTERMSIG(status) == signal.SIGABRT
+    return os.WCOREDUMP(status)
+
+
+def allow_cores() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 FAULTY = """

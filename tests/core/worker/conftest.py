@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -69,6 +70,8 @@ class Daemon:
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.fail_next = 0
+        self.strike: tuple[str, str, signal.Signals] | None = None
+        """At that step of the next hand-over the "old" worker, or the "new" one, gets that signal."""
         self.running = asyncio.Event()
         self.session: Session | None = None
         self.blobs: asyncio.Queue[bytes] = asyncio.Queue()
@@ -87,15 +90,20 @@ class Daemon:
         self.pids.append(session.hello.pid)
         if handover.pending:
             await self.go_on.wait()
+            self._at("before the release", session, handover)
             sessions = await handover.release()
+            self._at("after the release", session, handover)
             if sessions:
                 session.send(messages.StateBlob(sessions))
+            self._at("after the state", session, handover)
         session.send(messages.Descriptors(["file"]), (self.place.file,))
+        self._at("after the descriptors", session, handover)
         if self.fail_next:
             self.fail_next -= 1
             raise WorkerGone("as the test wants it")
         if session.protocol >= messages.HOLDING_SINCE:
             await session.expect(messages.Holding)
+        self._at("before the end", session, handover)
         handover.confirm()
         self.session = session
         self.running.set()
@@ -103,6 +111,12 @@ class Daemon:
             message = await session.receive()
             if isinstance(message, messages.StateBlob):
                 self.blobs.put_nowait(message.data)
+
+    def _at(self, step: str, session: Session, handover: Handover) -> None:
+        if self.strike is not None and self.strike[0] == step and handover.old is not None:
+            _, who, number = self.strike
+            self.strike = None
+            os.kill((handover.old if who == "old" else session).hello.pid, number)
 
     async def fetch(self, session: Session) -> None:
         session.send(messages.Export())

@@ -26,7 +26,7 @@ def test_where_nobody_is_there_to_take_over_from_there_is_nothing_to_do(in_loop:
 
 
 def test_a_worker_that_is_asked_to_hands_over_and_its_daemon_sees_it_off(
-    place: Any, in_loop: Any, until: Any
+    place: Any, in_loop: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test() -> None:
         async with place.daemon() as daemon:
@@ -44,6 +44,7 @@ def test_a_worker_that_is_asked_to_hands_over_and_its_daemon_sees_it_off(
             assert await second.ready() == pids[-1]  # the path is the last one's
 
     in_loop(test)
+    assert "worker-killed" not in caplog.text  # they ended when they were told to
 
 
 def test_sessions_go_from_one_to_the_next(place: Any, in_loop: Any) -> None:
@@ -138,6 +139,77 @@ def test_an_old_one_that_hangs_is_succeeded_without_its_sessions(
 
     in_loop(test)
     assert "worker-sessions-lost" in caplog.text
+
+
+STEPS = (
+    "before the release",
+    "after the release",
+    "after the state",
+    "after the descriptors",
+    "before the end",
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+@pytest.mark.parametrize("step", STEPS)
+def test_whenever_the_old_one_dies_or_hangs_the_new_one_works_and_is_alone(
+    place: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    in_loop: Any,
+    until: Any,
+    step: str,
+    number: signal.Signals,
+) -> None:
+    """Its sessions come with it where it could still give them."""
+    monkeypatch.setattr("tulle.worker.handover.RELEASE_S", 0.2)
+    monkeypatch.setattr(supervise, "STOP_S", 0.2)
+
+    async def test() -> None:
+        async with place.daemon("one", "sessions") as daemon:
+            old = await daemon.ready()
+            daemon.strike = step, "old", number
+            replaced, new, _ = await daemon.supervisor.replace()
+            assert daemon.strike is None
+            assert (replaced, new) == (old, await daemon.ready())
+            await until(lambda: place.alive() == [new])
+            await until(lambda: list(daemon.supervisor._children) == [new])  # no zombie is left
+            assert daemon.supervisor.restarts == 0
+            await daemon.supervisor.replace()  # and it hands over in its turn
+            last = await daemon.ready()
+            assert await daemon.sessions() == (
+                b"one from one" if step == STEPS[0] else b"one from one from one"
+            )
+            await until(lambda: list(daemon.supervisor._children) == [last])
+            assert place.alive() == [last]
+        async with place.daemon("one", "sessions") as second:
+            assert await second.ready() == last  # the path is the last one's
+
+    in_loop(test)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_whenever_the_new_one_dies_a_fresh_one_takes_over_and_is_alone(
+    place: Any, in_loop: Any, until: Any, step: str
+) -> None:
+    """The old one's sessions were given away once and are not given again. What died behind its last word has taken
+    over and is simply replaced."""
+
+    async def test() -> None:
+        async with place.daemon("one", "sessions") as daemon:
+            old = await daemon.ready()
+            daemon.strike = step, "new", signal.SIGKILL
+            await daemon.supervisor.replace()
+            assert daemon.strike is None
+            await until(lambda: len(daemon.pids) == 3)
+            dead, fresh = daemon.pids[1:]
+            await until(lambda: place.alive() == [fresh])
+            await until(lambda: daemon.session is not None and daemon.session.hello.pid == fresh)
+            assert len({old, dead, fresh}) == 3
+            assert daemon.supervisor.restarts == 1
+            assert await daemon.sessions() == b"one"
+            await until(lambda: list(daemon.supervisor._children) == [fresh])
+
+    in_loop(test)
 
 
 def test_a_worker_of_the_older_protocol_is_found_and_replaced(place: Any, in_loop: Any, until: Any) -> None:

@@ -87,6 +87,29 @@ def test_an_adopted_worker_that_is_killed_is_started_anew_too(place: Any, in_loo
     in_loop(test)
 
 
+def test_a_fault_of_the_daemons_own_is_said_and_the_next_worker_is_served(
+    place: Any, in_loop: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        daemon = place.daemon()
+        body, faults = daemon.supervisor._body, [KeyError("a fault")]
+
+        async def faulty(*arguments: Any) -> None:
+            if faults:
+                raise faults.pop()
+            await body(*arguments)
+
+        daemon.supervisor._body = faulty
+        async with daemon:
+            pid = await daemon.ready()
+            assert place.alive() == [pid]
+            assert daemon.supervisor.restarts == 1
+
+    in_loop(test)
+    assert "worker-not-served" in caplog.text
+    assert "KeyError: 'a fault'" in caplog.text
+
+
 def test_starts_that_fail_are_further_and_further_apart(
     place: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, in_loop: Any
 ) -> None:
