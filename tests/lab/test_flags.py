@@ -218,6 +218,15 @@ def in_network(start: str) -> Look:
     return lambda tulled, status: status["subnets"][0].startswith(start)
 
 
+def printed(text: str, *command: str) -> Look:
+    """By a program in the node."""
+    return lambda tulled, status: text in tulled.lab.run(NODE, list(command)).stdout
+
+
+def masquerade_says(key: str, value: object) -> Look:
+    return lambda tulled, status: status["components"]["masquerade"][key] == value
+
+
 ENDPOINTS = f"--etcd-endpoints={PLAIN}"
 TLS_FLAGS = (
     f"--etcd-endpoints={TLS}",
@@ -259,14 +268,19 @@ WORKING: list[tuple[str, str, Sequence[str], Look]] = [
     ("healthz-ip", "127.0.0.1", (ENDPOINTS, "--healthz-port=8471"), healthy),
     ("healthz-port", "8471", (ENDPOINTS,), healthy),
     ("v", "1", (ENDPOINTS,), detailed),
+    ("ip-masq", "true", (ENDPOINTS,), printed("masquerade fully-random", "nft", "list", "ruleset")),
+    (
+        "ip-masq-fully-random-disable",
+        "true",
+        (ENDPOINTS, "--ip-masq"),
+        printed("masquerade comment", "nft", "list", "ruleset"),
+    ),
+    ("iptables-resync", "10", (ENDPOINTS, "--ip-masq"), masquerade_says("resync_s", 10)),
+    ("iptables-forward-rules", "false", (ENDPOINTS,), masquerade_says("forward_rules", False)),
+    ("ip-blackhole-route", "true", (ENDPOINTS,), printed("10.", "ip", "route", "show", "type", "blackhole")),
 ]
 
 INACTIVE = [
-    ("ip-masq", "true"),
-    ("ip-masq-fully-random-disable", "true"),
-    ("iptables-resync", "10"),
-    ("iptables-forward-rules", "false"),
-    ("ip-blackhole-route", "true"),
     ("kube-subnet-mgr", "false"),
     ("kube-api-url", "https://192.0.2.250:6443"),
     ("kubeconfig-file", "/etc/kubernetes/kubelet.conf"),
@@ -350,8 +364,8 @@ def test_all_of_flannels_flags_are_tried_here() -> None:
     from tulle.config.inactive import INACTIVE_OPTIONS
     from tulle.plugins import load_plugins
 
-    stores = [option for spec in load_plugins().stores() for option in spec.options]
-    known = {one.name for one in (*CORE_OPTIONS, *INACTIVE_OPTIONS, *stores) if one.flannel}
+    of_plugins = [option for _, option in load_plugins().options()]
+    known = {one.name for one in (*CORE_OPTIONS, *INACTIVE_OPTIONS, *of_plugins) if one.flannel}
     logging_only = {"vmodule", "log_backtrace_at"}  # klog's, no word of flannel's own list
     assert known - logging_only == FLANNELS - {"version"}
 

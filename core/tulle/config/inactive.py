@@ -11,49 +11,10 @@ from tulle.contracts.specs import OptionSpec
 KUBE_SUBNET_MGR = "kube-subnet-mgr"
 """True is refused while it stands here: it names a store, and another one would be a surprise."""
 
-_MASQUERADING = "masquerading"
-_FORWARD_RULES = "firewall rules"
 _KUBERNETES = "Kubernetes subnet manager"
 _FINE_LOGGING = "log level for single files"
 
 INACTIVE_OPTIONS = (
-    OptionSpec(
-        name="ip-masq",
-        kind="bool",
-        flannel=True,
-        inactive=_MASQUERADING,
-        help="masquerade what pods send out of the cluster's network",
-    ),
-    OptionSpec(
-        name="ip-masq-fully-random-disable",
-        kind="bool",
-        flannel=True,
-        inactive=_MASQUERADING,
-        help="do not choose source ports at random when masquerading",
-    ),
-    OptionSpec(
-        name="iptables-resync",
-        kind="int",
-        default=5,
-        flannel=True,
-        inactive=_FORWARD_RULES,
-        help="seconds between checks of the firewall rules",
-    ),
-    OptionSpec(
-        name="iptables-forward-rules",
-        kind="bool",
-        default=True,
-        flannel=True,
-        inactive=_FORWARD_RULES,
-        help="accept forwarded packets from and to the cluster's network",
-    ),
-    OptionSpec(
-        name="ip-blackhole-route",
-        kind="bool",
-        flannel=True,
-        inactive="blackhole route for this node's subnet",
-        help="drop packets to addresses of this node's subnet that no pod has",
-    ),
     OptionSpec(
         name=KUBE_SUBNET_MGR,
         kind="bool",

@@ -6,13 +6,14 @@ The service proxy, DNS, network policy and masquerade are components. Life as a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from tulle.contracts.backend import JsonObject, Peer, Report
+from tulle.contracts.backend import JsonObject, Peer, Problem, Report
+from tulle.contracts.kernel import Kernel
 from tulle.net.prefix import Prefix
 
 
@@ -21,9 +22,21 @@ class ComponentContext(msgspec.Struct, frozen=True):
 
     node: str
     networks: tuple[Prefix, ...]
+    """The cluster networks, one for each family in use."""
     prefixes: tuple[Prefix, ...]
+    """Our own pod subnets."""
     state_dir: Path
     run_dir: Path
+    options: Mapping[str, Any] = {}
+    """The values of all plugins' own flags (`tulle_options`), by name."""
+    enable_nftables: bool | None = None
+    """EnableNFTables of the network config; None where that does not say."""
+    kernel: Kernel | None = None
+    """Routes that the component wants. None only in tests of components that want none."""
+    mended: Callable[[Sequence[str]], None] = lambda lines: None
+    """To be told what was not as wanted and was put right between two reconciles: a line each, for log and status."""
+    suffers: Callable[[Sequence[Problem]], None] = lambda problems: None
+    """To be told what does not work now, between two reconciles: all of it each time."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -53,8 +66,9 @@ class Component(Protocol):
         """For `tulle status`: JSON-ready, no secrets. Answered at once from what is known."""
         ...
 
-    async def stop(self, remove: bool) -> None:
-        """False leaves kernel state for the next start, True is `tulle down`."""
+    async def stop(self, remove: bool) -> Sequence[str] | None:
+        """False leaves kernel state for the next start. True is `tulle down`: a line for each thing that was taken
+        away, for people."""
         ...
 
 

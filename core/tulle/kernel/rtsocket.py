@@ -30,7 +30,9 @@ MAX_READS = 10
 class RouteSocket:
     """Opened when it is first used. Callers take turns. Raises OSError where the kernel cannot be asked at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        """`protocol`: NETLINK_ROUTE, or another that speaks in the same way (netlink(7))."""
+        self._protocol = protocol
         self._socket: socket.socket | None = None
         self._sequence = 0
 
@@ -104,7 +106,7 @@ class RouteSocket:
     def _open(self) -> socket.socket:
         if self._socket is None:
             flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-            opened = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
+            opened = socket.socket(socket.AF_NETLINK, flags, self._protocol)
             try:
                 opened.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
                 opened.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)

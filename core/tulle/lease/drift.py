@@ -69,7 +69,8 @@ def differences(used: NetworkConfig, now: NetworkConfig) -> Iterator[str]:
         for option in _changed(used.backend_options, now.backend_options):
             yield f"Backend.{option}: another value"
     if used.enable_nftables != now.enable_nftables:
-        yield f"EnableNFTables: {str(now.enable_nftables).lower()}"
+        said = "not said" if now.enable_nftables is None else str(now.enable_nftables).lower()
+        yield f"EnableNFTables: {said}"
     for section in _changed(used.sections, now.sections):
         yield f"Tulle.{section}: another value"
 

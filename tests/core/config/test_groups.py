@@ -27,9 +27,9 @@ def test_the_options_of_one_plugin_stay_together() -> None:
 
 
 def test_a_plugins_option_takes_an_inactive_ones_place() -> None:
-    masquerade = OptionSpec(name="ip-masq", kind="bool", flannel=True)
-    groups = option_groups([("masq", masquerade)])
-    assert [option for option in all_options(groups) if option.name == "ip-masq"] == [masquerade]
+    kubernetes = OptionSpec(name="kube-api-url", flannel=True)
+    groups = option_groups([("kubernetes", kubernetes)])
+    assert [option for option in all_options(groups) if option.name == "kube-api-url"] == [kubernetes]
     assert len(groups[-1].options) == len(INACTIVE_OPTIONS) - 1
 
 
