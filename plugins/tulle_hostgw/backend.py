@@ -16,6 +16,7 @@ from tulle.contracts.backend import (
     Underlay,
 )
 from tulle.contracts.kernel import Wanted, WantedRoute
+from tulle.peers import PeerMemo
 from tulle_hostgw.routes import TYPE, routes_to
 
 
@@ -27,8 +28,7 @@ class HostGwBackend:
         self._mtu = 0
         self._underlay: Underlay | None = None
         """For which `_found` holds."""
-        self._found: dict[str, tuple[Peer, tuple[WantedRoute, ...] | Problem]] = {}
-        """By lease key: one change among thousands of peers costs what changed."""
+        self._found: PeerMemo[tuple[WantedRoute, ...] | Problem] = PeerMemo(self._look)
 
     def overhead_bytes(self, outer: Family) -> int:
         return 0
@@ -45,15 +45,16 @@ class HostGwBackend:
 
     async def reconcile(self, peers: Sequence[Peer]) -> Report:
         assert self._ctx is not None, "start comes first"
-        underlay = self._ctx.underlay
-        known = self._found if underlay == self._underlay else {}
-        found = {}
-        for peer in sorted(peers, key=lambda one: one.key):
-            before = known.get(peer.key)
-            found[peer.key] = before if before and before[0] == peer else (peer, routes_to(peer, underlay))
-        self._found, self._underlay = found, underlay
+        if self._ctx.underlay != self._underlay:
+            self._underlay = self._ctx.underlay
+            self._found.forget()
+        self._found.update(peers)
         await self._ctx.kernel.want(Wanted(routes=tuple(self._wanted())))
         return Report(problems=tuple(self._problems()))
+
+    def _look(self, peer: Peer) -> tuple[WantedRoute, ...] | Problem:
+        assert self._underlay is not None
+        return routes_to(peer, self._underlay)
 
     def mtu(self) -> int:
         """The underlay's: nothing is wrapped around a packet."""
@@ -75,13 +76,14 @@ class HostGwBackend:
         """False: the kernel goes on alone. True: the routes go."""
         if remove and self._ctx is not None:
             await self._ctx.kernel.want(Wanted())
-            self._found, self._underlay, self._ctx = {}, None, None
+            self._found.forget()
+            self._underlay = self._ctx = None
 
     def _wanted(self) -> list[WantedRoute]:
-        return [route for _, routes in self._found.values() if isinstance(routes, tuple) for route in routes]
+        return [route for found in self._found.values() if isinstance(found, tuple) for route in found]
 
     def _problems(self) -> list[Problem]:
-        return [problem for _, problem in self._found.values() if isinstance(problem, Problem)]
+        return [found for found in self._found.values() if isinstance(found, Problem)]
 
 
 def _check_public(underlay: Underlay) -> None:

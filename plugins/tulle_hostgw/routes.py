@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tulle.contracts.backend import Peer, Problem, Underlay
 from tulle.contracts.kernel import WantedRoute
+from tulle.direct import direct_route
 from tulle.net.prefix import Address, Prefix
 
 TYPE = "host-gw"
@@ -23,20 +24,12 @@ def routes_to(peer: Peer, underlay: Underlay) -> tuple[WantedRoute, ...] | Probl
         return Problem("peer-backend-differs", peer.node, message)
     found = []
     for prefix in peer.prefixes:
-        known = [address for address in peer.endpoints if address.version == prefix.version]
-        gateway = next((address for address in known if is_adjacent(address, underlay)), None)
-        if gateway is None:
+        route = direct_route(peer, prefix, underlay)
+        if route is None:
+            known = [address for address in peer.endpoints if address.version == prefix.version]
             return _not_adjacent(peer, prefix, known, underlay) if known else _no_address(peer, prefix)
-        found.append(WantedRoute(prefix, underlay.link, "unicast", 0, gateway=gateway))
+        found.append(route)
     return tuple(found)
-
-
-def is_adjacent(address: Address, underlay: Underlay) -> bool:
-    """Reached on the underlay's link without a gateway, and not this node itself."""
-    here = (*underlay.addresses.values(), *underlay.public.values())
-    return address not in here and any(
-        address.version == prefix.version and address in prefix for prefix in underlay.connected
-    )
 
 
 def _no_address(peer: Peer, prefix: Prefix) -> Problem:

@@ -23,6 +23,8 @@ class UdpOptions(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
     """See README."""
     mtu: int = msgspec.field(default=0, name="MTU")
     """Of the underlay; 0: the interface's own."""
+    direct_routing: bool = False
+    """Plain routes to peers on the same link."""
 
     def __post_init__(self) -> None:
         if self.mtu != 0 and not SMALLEST_MTU <= self.mtu <= LARGEST_MTU:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tulle.contracts.backend import Family, Underlay
 from tulle.net.packet import IPV4_HEADER_BYTES, IPV6_HEADER_BYTES
 
 DEFAULT_VNI = 1  # flannel's
@@ -17,8 +18,11 @@ ETHERNET_HEADER_BYTES = 14
 FRAME_BYTES = UDP_HEADER_BYTES + VXLAN_HEADER_BYTES + ETHERNET_HEADER_BYTES
 OVERHEAD_BYTES = {4: IPV4_HEADER_BYTES + FRAME_BYTES, 6: IPV6_HEADER_BYTES + FRAME_BYTES}
 
+SMALLEST_MTU = {4: 576, 6: 1280}  # RFC 791 (every host must take 576), RFC 8200 section 5
 SMALLEST_UNDERLAY_MTU = 576  # RFC 791: what every host must take
 CHECKSUMS = ("auto", "on", "off")
+MODES = ("auto", "kernel", "userspace")
+NO_GBP = "GBP: vxlan in user space does not carry it"
 
 
 class VxlanOptions(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
@@ -32,7 +36,9 @@ class VxlanOptions(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
     gbp: bool = msgspec.field(default=False, name="GBP")
     learning: bool = False
     direct_routing: bool = False
-    """Refused as yet."""
+    """Plain routes to peers on the same link."""
+    mode: str = "auto"
+    """One of MODES, see README."""
     tx_checksum: str = "auto"
     """"auto", "on" or "off", see README."""
 
@@ -49,12 +55,23 @@ class VxlanOptions(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
             )
         if self.tx_checksum not in CHECKSUMS:
             raise ValueError(f'TxChecksum: {self.tx_checksum!r} is unknown; give "auto", "on" or "off"')
-        if self.direct_routing:
-            raise ValueError(
-                "DirectRouting: vxlan cannot do this yet, it comes with a later release; leave it out, and all "
-                "packets go through the tunnel"
-            )
+        if self.mode not in MODES:
+            raise ValueError(f'Mode: {self.mode!r} is unknown; give "auto", "kernel" or "userspace"')
+        if self.gbp and self.mode == "userspace":
+            raise ValueError(f"{NO_GBP}; leave one of the two out")
 
     @property
     def udp_port(self) -> int:
         return self.port or DEFAULT_PORT
+
+
+def device_mtu(options: VxlanOptions, underlay: Underlay, family: Family) -> int:
+    """What the tunnel leaves for packets of a family. Raises ValueError where that is too little."""
+    outer = options.mtu or underlay.mtu
+    mtu = outer - OVERHEAD_BYTES[family]
+    if mtu < SMALLEST_MTU[family]:
+        raise ValueError(
+            f"{underlay.link}: an MTU of {outer} leaves {mtu} bytes for a packet, {SMALLEST_MTU[family]} are "
+            "needed; raise the MTU of the interface"
+        )
+    return mtu

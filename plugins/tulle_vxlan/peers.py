@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_interface
 
 import msgspec
 
-from tulle.contracts.backend import Family, JsonObject, Peer, Problem
+from tulle.contracts.backend import Family, JsonObject, Peer, Problem, Underlay
 from tulle.contracts.kernel import WantedAddress, WantedFdb, WantedNeighbour, WantedRoute
-from tulle.net.prefix import Prefix
+from tulle.direct import direct_route
+from tulle.net.prefix import Address, Prefix
 
 TYPE = "vxlan"
 NAME_LENGTH = 15
@@ -61,26 +62,22 @@ def own_address(prefix: Prefix, device: str) -> WantedAddress:
     return WantedAddress(device, ip_interface((prefix.network_address, prefix.max_prefixlen)))
 
 
-class Reach(msgspec.Struct, frozen=True):
-    """How one peer is reached."""
+class Vtep(msgspec.Struct, frozen=True):
+    """Where the pods of one of a peer's subnets are."""
 
-    routes: tuple[WantedRoute, ...] = ()
-    neighbours: tuple[WantedNeighbour, ...] = ()
-    fdb: tuple[WantedFdb, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    macs: frozenset[str] = frozenset()
-    """Of the FDB entries."""
+    prefix: Prefix
+    mac: str
+    outer: Address
 
 
-def reach(peer: Peer, devices: Mapping[Family, str], vni: int) -> Reach:
-    """By each of our devices that it has a subnet for. What it cannot be reached by is a problem."""
+def vteps(peer: Peer, families: Collection[Family], vni: int) -> tuple[tuple[Vtep, ...], tuple[Problem, ...]]:
+    """One for each of its subnets of these families. What it cannot be reached by is a problem, one at most."""
     if peer.backend != TYPE:
         message = f"its lease says backend {peer.backend or 'udp'}, this node runs {TYPE}: give both the same config"
-        return Reach(problems=(Problem("peer-backend-differs", peer.node, message),))
-    routes, neighbours, fdb, problems = [], [], [], []
+        return (), (Problem("peer-backend-differs", peer.node, message),)
+    found, problems = [], []
     for prefix in peer.prefixes:
-        device = devices.get(prefix.version)
-        if device is None:
+        if prefix.version not in families:
             continue
         outer = next((one for one in peer.endpoints if one.version == prefix.version), None)
         data = peer.data if prefix.version == 4 else peer.data_v6
@@ -92,26 +89,63 @@ def reach(peer: Peer, devices: Mapping[Family, str], vni: int) -> Reach:
         elif data.get("VNI", vni) != vni:
             problems.append(_other_vni(peer, data.get("VNI"), vni))
         else:
-            near = prefix.network_address
-            routes.append(WantedRoute(prefix, device, "unicast", 0, gateway=near, onlink=True))
-            neighbours.append(WantedNeighbour(device, near, mac))
-            fdb.append(WantedFdb(device, mac, outer))
+            found.append(Vtep(prefix, mac, outer))
+    return tuple(found), tuple(problems[:1])
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """How the kernel reaches one peer."""
+
+    routes: tuple[WantedRoute, ...] = ()
+    neighbours: tuple[WantedNeighbour, ...] = ()
+    fdb: tuple[WantedFdb, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    macs: frozenset[str] = frozenset()
+    """Of the FDB entries."""
+    direct: bool = False
+    """One of the routes is a plain one."""
+
+
+def reach(peer: Peer, devices: Mapping[Family, str], vni: int, underlay: Underlay | None = None) -> Reach:
+    """By each of our devices that it has a subnet for. `underlay`: plain routes where they lead there; neighbour and
+    FDB entry stay, so that the tunnel is one route away."""
+    found, problems = vteps(peer, devices, vni)
+    routes, neighbours, fdb = [], [], []
+    direct = False
+    for one in found:
+        device, near = devices[one.prefix.version], one.prefix.network_address
+        plain = direct_route(peer, one.prefix, underlay) if underlay is not None else None
+        direct = direct or plain is not None
+        routes.append(plain or WantedRoute(one.prefix, device, "unicast", 0, gateway=near, onlink=True))
+        neighbours.append(WantedNeighbour(device, near, one.mac))
+        fdb.append(WantedFdb(device, one.mac, one.outer))
     macs = frozenset(one.mac for one in fdb)
-    return Reach(tuple(routes), tuple(neighbours), tuple(fdb), tuple(problems[:1]), macs)
+    return Reach(tuple(routes), tuple(neighbours), tuple(fdb), problems, macs, direct)
+
+
+class SharedMacs:
+    """Notices that a MAC is that of two nodes, as peers come and go."""
+
+    def __init__(self, own: Iterable[str]) -> None:
+        self._holders = dict.fromkeys(own, 1)
+        self._shared = 0
+        """MACs with more than one holder."""
+
+    def change(self, gone: Iterable[Reach], come: Iterable[Reach]) -> bool:
+        """Whether there is such a MAC now."""
+        for step, reaches in ((-1, gone), (1, come)):
+            for mac in (mac for found in reaches for mac in found.macs):
+                before = self._holders.pop(mac, 0)
+                if before + step:
+                    self._holders[mac] = before + step
+                self._shared += (before + step > 1) - (before > 1)
+        return self._shared > 0
 
 
 def without_shared_macs(
     reaches: Iterable[tuple[Peer, Reach]], own: Iterable[str]
 ) -> tuple[list[Reach], list[Problem]]:
     """A MAC leads to one node. Of peers with the same the first by lease key stays; our own is nobody else's."""
-    reaches, own = list(reaches), list(own)
-    taken = set(own)
-    for _, found in reaches:
-        if not taken.isdisjoint(found.macs):
-            break
-        taken |= found.macs
-    else:
-        return [found for _, found in reaches], []
     holders = dict.fromkeys(own, "this node")
     kept, problems = [], []
     for peer, found in sorted(reaches, key=lambda one: one[0].key):

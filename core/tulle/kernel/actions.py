@@ -128,6 +128,8 @@ class AddRoute(_OfRoute, frozen=True):
     """Of its link, 0 for none."""
     replaces: bool = False
     """It takes the place of another one in its slot, at once: that one lies on a device of ours."""
+    passing: bool = False
+    """It stands in while the route of its destination is changed; of this nobody needs to hear."""
 
     @property
     def line(self) -> str:
@@ -137,6 +139,8 @@ class AddRoute(_OfRoute, frozen=True):
 
 class RemoveRoute(_OfRoute, frozen=True):
     protocol: int = RTPROT_TULLE
+    passing: bool = False
+    """As AddRoute's."""
 
     @property
     def line(self) -> str:

@@ -25,6 +25,7 @@ from tulle.kernel import ethtool, messages, rtwire
 from tulle.kernel.actions import EntryAction, SetLink
 from tulle.kernel.rtsocket import RouteSocket
 from tulle.kernel.saying import condensed, fewer, refused, unsettled
+from tulle.kernel.settled import Settled
 from tulle.kernel.state import (
     ALIAS,
     Action,
@@ -45,7 +46,6 @@ from tulle.kernel.state import (
     WantedNeighbour,
     WantedRoute,
     Way,
-    after,
     diff,
 )
 from tulle.kernel.underlay import LocalAddress, LocalLink, Surroundings, WayOut
@@ -82,8 +82,7 @@ class Netlink:
         self._socket: AsyncIPRoute | None = None
         self._entries = RouteSocket()
         self._reader = rtwire.Reader(_link_name)
-        self._last: Seen | None = None
-        """Where the last pass ended with all as wanted."""
+        self._last: Settled | None = None
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Netlink:
@@ -112,16 +111,17 @@ class Netlink:
                     return report
             return await self._reconcile(wanted)
 
-    async def _advance(self, wanted: Wanted, last: Seen) -> Report | None:
+    async def _advance(self, wanted: Wanted, last: Settled) -> Report | None:
         """None: it is not so simple, look at the kernel."""
-        if not last.links.keys() >= set(wanted.link_names()):
+        difference = last.difference(wanted)
+        if difference is None:
             return None
-        plan = diff(wanted, last, distinct=True)
+        plan = diff(*difference)
         if plan.problems or not all(isinstance(one, EntryAction) for one in plan.actions):
             return None
         if any(await self._carry_out(plan.actions)):
             return None
-        self._last = after(last, plan.actions)
+        self._last = msgspec.structs.replace(last, wanted=wanted)
         return Report(condensed(plan.actions))
 
     async def _reconcile(self, wanted: Wanted) -> Report:
@@ -136,8 +136,7 @@ class Netlink:
             if not to_do:
                 still = [not_done[action] for action in plan.actions]
                 if not still and not plan.problems and not wanted.partial:
-                    same = {"routes": wanted.routes, "neighbours": wanted.neighbours, "fdb": wanted.fdb}
-                    self._last = msgspec.structs.replace(seen, **same)  # known objects compare faster
+                    self._last = Settled(wanted, seen.links)
                 return Report(condensed(done), fewer((*plan.problems, *still)))
             for action, code in zip(to_do, await self._carry_out(to_do), strict=True):
                 if code == 0:

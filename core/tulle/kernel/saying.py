@@ -31,6 +31,7 @@ def condensed(done: Sequence[Action], ending: str = "") -> tuple[str, ...]:
     """A line for each action; entries of one kind are counted where there are many. With `ending` the lines of routes
     say that in place of why."""
     by_kind: dict[type[Action], list[Action]] = {}
+    done = [one for one in done if not (isinstance(one, AddRoute | RemoveRoute) and one.passing)]
     for one in done:
         if isinstance(one, EntryAction):
             by_kind.setdefault(type(one), []).append(one)
@@ -66,12 +67,17 @@ def _words(one: Action) -> str:
     return f"{what} {'set' if isinstance(one, AddRoute | SetNeighbour | SetFdb) else 'removed'}"
 
 
+NO_DEVICE = frozenset({errno.EPERM, errno.EOPNOTSUPP})
+"""Answers to the making of a device by which the kernel says that it never will: no right, or no such kind."""
+
+
 def refused(action: Action, code: int) -> Problem:
     hints = LINK_HINTS if isinstance(action, MakeLink) else HINTS
     hint = hints.get(code, "the kernel's log may tell more (dmesg)")
     reason = f"{os.strerror(code)}, {errno.errorcode.get(code, code)}"
     message = f"{action.line}: not done, the kernel refuses it ({reason}); {hint}"
-    return Problem("kernel-refused", action.subject, message)
+    never = isinstance(action, MakeLink) and code in NO_DEVICE
+    return Problem("device-impossible" if never else "kernel-refused", action.subject, message)
 
 
 def unsettled(action: Action, code: int, rounds: int) -> Problem:

@@ -8,7 +8,8 @@ escapes in between; and what is not wanted any more at the end, the other way ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from itertools import chain
 
 import msgspec
 
@@ -79,7 +80,6 @@ __all__ = [
     "WantedRoute",
     "WantedVxlan",
     "Way",
-    "after",
     "cover",
     "diff",
 ]
@@ -159,12 +159,11 @@ class Plan(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
 
 
-def diff(wanted: Wanted, seen: Seen, *, distinct: bool = False) -> Plan:
+def diff(wanted: Wanted, seen: Seen) -> Plan:
     """The way from `seen` to `wanted`. Nothing that is not marked as ours is changed or removed: a link with
     another alias and a route of another protocol are problems, and what stands on them is left out.
 
-    `distinct`: no two of the wanted routes are in one slot, or the kernel may be the judge of that (it is slow to find
-    out). A device that is to be made has no index yet, so what stands on it comes with the next look."""
+    A device that is to be made has no index yet, so what stands on it comes with the next look."""
     to_make = {w.name for w in wanted.links if w.vxlan is not None and w.vxlan.link in seen.links}
     problems = [_missing(n) for n in wanted.link_names() if n not in seen.links and n not in to_make]
     strangers = {w.name: why for w in wanted.links if (why := _stranger(w, seen.links.get(w.name)))}
@@ -186,39 +185,8 @@ def diff(wanted: Wanted, seen: Seen, *, distinct: bool = False) -> Plan:
             actions += _link_actions(link, usable[link.name], seen.links)
     actions += _address_actions(wanted, seen, usable)
     setting, removing = _entry_actions(wanted, seen, usable)
-    routes, in_the_way = _route_actions(wanted, seen, usable, distinct)
+    routes, in_the_way = _route_actions(wanted, seen, usable)
     return Plan((*actions, *setting, *routes, *removing), (*problems, *in_the_way))
-
-
-def after(seen: Seen, actions: Iterable[Action]) -> Seen:
-    """What will be seen when the kernel has carried out these, as far as they concern entries."""
-    routes, neighbours, fdb = (
-        dict.fromkeys(seen.routes),
-        dict.fromkeys(seen.neighbours),
-        dict.fromkeys(seen.fdb),
-    )
-    by_address = by_mac = None
-    for one in actions:
-        match one:
-            case AddRoute():
-                routes[one.route] = None
-            case RemoveRoute(protocol=protocol) if protocol == RTPROT_TULLE:
-                routes.pop(one.route, None)
-            case SetNeighbour():
-                by_address = by_address or {entry.slot: entry for entry in seen.neighbours}
-                neighbours.pop(by_address.get(one.entry.slot, one.entry), None)
-                neighbours[one.entry] = None
-            case RemoveNeighbour():
-                neighbours.pop(one.entry, None)
-            case SetFdb():
-                by_mac = by_mac or {entry.slot: entry for entry in seen.fdb}
-                fdb.pop(by_mac.get(one.entry.slot, one.entry), None)
-                fdb[one.entry] = None
-            case RemoveFdb():
-                fdb.pop(one.entry, None)
-    return msgspec.structs.replace(
-        seen, unnamed=(), routes=tuple(routes), neighbours=tuple(neighbours), fdb=tuple(fdb)
-    )
 
 
 def _stranger(wanted: WantedLink, seen: SeenLink | None) -> str:
@@ -305,11 +273,12 @@ def _address_actions(wanted: Wanted, seen: Seen, usable: Mapping[str, SeenLink])
 
 
 def _route_actions(
-    wanted: Wanted, seen: Seen, usable: Mapping[str, SeenLink], distinct: bool
+    wanted: Wanted, seen: Seen, usable: Mapping[str, SeenLink]
 ) -> tuple[Iterable[Action], Iterable[Problem]]:
     """A changed route is removed and added again, not replaced: the kernel's replace takes the first route of
-    that slot, which can be another program's."""
-    want, problems = (dict.fromkeys(wanted.routes), []) if distinct else _one_a_slot(wanted.routes)
+    that slot, which can be another program's. In between the new one stands by with a metric worse by one, so that no
+    packet finds none."""
+    want, problems = _one_a_slot(wanted.routes)
     have = set(seen.routes)
     missing = [r for r in want if r not in have and (r.link is None or r.link in usable)]
     problems += [_foreign_route(r, seen.foreign[r.slot]) for r in missing if r.slot in seen.foreign]
@@ -319,15 +288,34 @@ def _route_actions(
             stale.setdefault(old.slot, []).append(old)
 
     unnamed = {old.slot: old for old in seen.unnamed if old.link in usable}
+    taken = (
+        {one.slot for one in chain(want, seen.routes, unnamed.values())} | set(seen.foreign)
+        if stale
+        else set()
+    )
     actions: list[Action] = []
     for new in sorted((r for r in missing if r.slot not in seen.foreign), key=_order):
-        actions += [RemoveRoute(old) for old in stale.pop(new.slot, ())]
         index = usable[new.link].index if new.link is not None else 0
-        actions.append(AddRoute(new, index, replaces=unnamed.pop(new.slot, None) is not None))
+        add = AddRoute(new, index, replaces=unnamed.pop(new.slot, None) is not None)
+        removals = [RemoveRoute(one) for one in stale.pop(new.slot, ())]
+        actions += _change(add, removals, taken) if removals else [add]
     if not wanted.partial:
         actions += [RemoveRoute(old, RTPROT_BOOT) for old in unnamed.values()]
     left = [] if wanted.partial else [old for in_slot in stale.values() for old in in_slot]
     return actions + [RemoveRoute(old) for old in sorted(left, key=_order, reverse=True)], problems
+
+
+def _change(add: AddRoute, old: list[RemoveRoute], taken: Container[Slot]) -> list[Action]:
+    """One route for another in its slot. `taken`: slots where nothing can stand in."""
+    aside = msgspec.structs.replace(add.route, metric=add.route.metric + 1)
+    if aside.slot in taken or add.route.kind != "unicast":
+        return [*old, add]
+    return [
+        AddRoute(aside, add.index, passing=True),
+        *old,
+        add,
+        RemoveRoute(aside, passing=True),
+    ]
 
 
 def _entry_actions(

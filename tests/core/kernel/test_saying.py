@@ -54,3 +54,22 @@ def test_a_refusal_says_what_to_do() -> None:
     assert "modprobe vxlan" in refused(made, errno.EOPNOTSUPP).message
     assert "CAP_NET_ADMIN" in refused(made, errno.EPERM).message
     assert refused(made, errno.EPERM).subject == "flannel.1"
+
+
+def test_that_a_device_will_never_be_is_told_apart_from_what_may_pass() -> None:
+    vxlan = WantedVxlan(1, 8472, "eth0", ip_address("192.0.2.1"), "02:00:00:00:00:01")
+    made = MakeLink(WantedLink("flannel.1", 1450, None, vxlan=vxlan), vxlan, 2)
+    codes = {number: refused(made, number).code for number in (errno.EPERM, errno.EOPNOTSUPP, errno.EEXIST)}
+    assert codes == {
+        errno.EPERM: "device-impossible",
+        errno.EOPNOTSUPP: "device-impossible",
+        errno.EEXIST: "kernel-refused",
+    }
+    (route,) = routes(1)
+    assert refused(route, errno.EPERM).code == "kernel-refused"
+
+
+def test_a_route_that_only_stands_in_is_not_told() -> None:
+    (route,) = routes(1)
+    assert isinstance(route, AddRoute)
+    assert condensed([AddRoute(route.route, 2, passing=True), RemoveRoute(route.route, passing=True)]) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tulle.contracts.kernel import VxlanFacts
 from tulle.kernel.state import (
     ALIAS,
+    Action,
     AddRoute,
     DeleteLink,
     MakeLink,
@@ -31,7 +33,6 @@ from tulle.kernel.state import (
     WantedNeighbour,
     WantedRoute,
     WantedVxlan,
-    after,
     diff,
 )
 
@@ -75,6 +76,35 @@ sights = st.builds(
     st.lists(neighbours, unique_by=slot),
     st.lists(fdb, unique=True),  # a MAC can have several destinations
 )
+
+
+def after(seen: Seen, actions: Iterable[Action]) -> Seen:
+    """What will be seen when the kernel has carried out these, as far as they concern entries."""
+    routes, neighbours, fdb = (
+        dict.fromkeys(seen.routes),
+        dict.fromkeys(seen.neighbours),
+        dict.fromkeys(seen.fdb),
+    )
+    by_address = by_mac = None
+    for one in actions:
+        match one:
+            case AddRoute():
+                routes[one.route] = None
+            case RemoveRoute():
+                routes.pop(one.route, None)
+            case SetNeighbour():
+                by_address = by_address or {entry.slot: entry for entry in seen.neighbours}
+                neighbours.pop(by_address.get(one.entry.slot, one.entry), None)
+                neighbours[one.entry] = None
+            case RemoveNeighbour():
+                neighbours.pop(one.entry, None)
+            case SetFdb():
+                by_mac = by_mac or {entry.slot: entry for entry in seen.fdb}
+                fdb.pop(by_mac.get(one.entry.slot, one.entry), None)
+                fdb[one.entry] = None
+            case RemoveFdb():
+                fdb.pop(one.entry, None)
+    return msgspec.structs.replace(seen, routes=tuple(routes), neighbours=tuple(neighbours), fdb=tuple(fdb))
 
 
 @given(wishes, sights)

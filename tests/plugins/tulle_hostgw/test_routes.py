@@ -6,13 +6,11 @@ from ipaddress import ip_address, ip_network
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tulle.contracts.backend import Peer, Problem, Underlay
 from tulle.contracts.kernel import WantedRoute
 from tulle.net.prefix import subnet_key
-from tulle_hostgw.routes import is_adjacent, routes_to
+from tulle_hostgw.routes import routes_to
 
 HERE = Underlay(
     "eth0",
@@ -97,9 +95,3 @@ def test_a_peer_of_another_backend_is_refused(backend: str, words: str) -> None:
     assert isinstance(found, Problem)
     assert found.code == "peer-backend-differs"
     assert words in found.message
-
-
-@given(st.ip_addresses())
-def test_adjacent_is_what_a_connected_network_holds_but_ourselves(address: object) -> None:
-    inside = any(address in network for network in HERE.connected if network.version == address.version)  # type: ignore[attr-defined]
-    assert is_adjacent(address, HERE) == (inside and address not in HERE.addresses.values())  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from tulle.contracts.backend import Advertisement, Backend, Endpoint, Listen
 from tulle.contracts.encapsulation import EncapsulationRef
+from tulle.contracts.kernel import Wanted, WantedRoute
 from tulle.testing.backend_contract import BackendContract, RecordingContext
 from tulle_udp.backend import UdpBackend
 from tulle_udp.options import UdpOptions
@@ -56,7 +58,10 @@ class TestUdpBackend(BackendContract):
                 "port": 9000,
                 "mtu": 1372,
                 "source_check": "peer",
+                "direct_routing": False,
+                "direct_peers": 0,
             }
+            assert ctx.fake_kernel.wanted is None
 
         asyncio.run(run())
 
@@ -82,3 +87,41 @@ class TestUdpBackend(BackendContract):
         with pytest.raises(ValueError, match=f"eth0: an MTU of {mtu} leaves .* are needed; raise the MTU"):
             asyncio.run(UdpBackend(UdpOptions(mtu=mtu)).start(ctx))
         asyncio.run(UdpBackend(UdpOptions(mtu=mtu + 1)).start(ctx))
+
+
+class TestUdpBackendDirect(BackendContract):
+    """With DirectRouting the forwarder knows all peers just the same."""
+
+    def make_backend(self) -> Backend:
+        return UdpBackend(UdpOptions(direct_routing=True))
+
+    def test_a_peer_on_the_link_has_a_plain_route_and_another_has_not(self, tmp_path: Path) -> None:
+        async def run() -> None:
+            backend, ctx, peers = await self.started(tmp_path)
+            assert ctx.fake_kernel.wanted == Wanted(partial=True)
+            far = msgspec.structs.replace(peers[1], endpoints=(ip_address("203.0.113.9"),))
+            await backend.reconcile([peers[0], far])
+            pods, near = peers[0].prefixes[0], ip_address("192.0.2.2")
+            assert ctx.fake_kernel.wanted == Wanted(
+                routes=(WantedRoute(pods, "eth0", "unicast", 0, gateway=near),)
+            )
+            assert set(ctx.plane.peers) == {peers[0].key, far.key}
+            assert pods in backend.owned().routes
+            assert backend.status()["direct_peers"] == 1
+            await backend.stop(True)
+            assert ctx.fake_kernel.wanted == Wanted()
+
+        asyncio.run(run())
+
+    def test_when_the_underlay_moves_the_routes_follow(self, tmp_path: Path) -> None:
+        async def run() -> None:
+            backend, ctx, peers = await self.started(tmp_path)
+            await backend.reconcile(peers)
+            ctx.underlay = msgspec.structs.replace(ctx.underlay, link="lan0")
+            await backend.start(ctx)
+            await backend.reconcile(peers)
+            assert ctx.fake_kernel.wanted is not None
+            assert {one.link for one in ctx.fake_kernel.wanted.routes} == {"lan0"}
+            await backend.stop(True)
+
+        asyncio.run(run())

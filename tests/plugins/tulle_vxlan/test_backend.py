@@ -21,7 +21,8 @@ from tulle.contracts.kernel import (
     WantedRoute,
 )
 from tulle.testing.backend_contract import BackendContract, RecordingContext
-from tulle_vxlan.backend import VxlanBackend, checksum_wanted
+from tulle_vxlan.backend import VxlanBackend
+from tulle_vxlan.kernelmode import checksum_wanted
 from tulle_vxlan.options import VxlanOptions
 from tulle_vxlan.peers import derived_mac
 

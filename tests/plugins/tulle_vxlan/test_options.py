@@ -30,6 +30,13 @@ def test_flannels_keys_are_taken_without_regard_to_case() -> None:
     assert (options.learning, options.tx_checksum) == (True, "off")
 
 
+def test_the_modes_and_direct_routing_are_taken() -> None:
+    assert (made().mode, made().direct_routing) == ("auto", False)
+    options = made(Mode="userspace", DirectRouting=True)
+    assert (options.mode, options.direct_routing) == ("userspace", True)
+    assert made(Mode="kernel", GBP=True).gbp
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -39,9 +46,18 @@ def test_flannels_keys_are_taken_without_regard_to_case() -> None:
         ({"Port": -1}, "Port: -1"),
         ({"MTU": 575}, "MTU: 575"),
         ({"TxChecksum": "never"}, 'give "auto", "on" or "off"'),
-        ({"DirectRouting": True}, "comes with a later release"),
+        ({"Mode": "fast"}, 'give "auto", "kernel" or "userspace"'),
+        ({"Mode": "userspace", "GBP": True}, "GBP: vxlan in user space does not carry it"),
     ],
 )
 def test_what_cannot_be_is_a_configuration_error(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         made(**given)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        convert_options(VxlanOptions, {"VNI": 0, "Port": 99999, "MTU": "a"})
+    told = "\n".join(map(str, caught.value.problems))
+    assert len(caught.value.problems) == 3
+    assert all(part in told for part in ("VNI: 0", "Port: 99999", 'MTU: "a"'))

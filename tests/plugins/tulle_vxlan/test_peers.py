@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tulle.contracts.backend import Peer
-from tulle_vxlan.peers import derived_mac, device_name, reach, told_mac, without_shared_macs
+from tulle.contracts.backend import Peer, Underlay
+from tulle_vxlan.peers import (
+    Reach,
+    SharedMacs,
+    derived_mac,
+    device_name,
+    reach,
+    told_mac,
+    without_shared_macs,
+)
 
 DEVICES = {4: "flannel.1", 6: "flannel-v6.1"}
 PEER = Peer(
@@ -125,3 +133,33 @@ def test_a_name_that_linux_would_not_take_is_refused() -> None:
     assert device_name(9999, 6) == "flannel-v6.9999"
     with pytest.raises(ValueError, match="with IPv6 give a VNI of 1 to 9999"):
         device_name(10_000, 6)
+
+
+HERE = Underlay("eth0", 2, 1500, {4: ip_address("192.0.2.1")}, {}, "", (ip_network("192.0.2.0/24"),))
+
+
+def test_a_direct_peer_has_a_plain_route_and_keeps_what_the_tunnel_needs() -> None:
+    found, through = reach(PEER, DEVICES, 1, HERE), reach(PEER, DEVICES, 1)
+    assert [one.text for one in found.routes] == [
+        "10.42.2.0/24 via 192.0.2.2 dev eth0",
+        "fd42:0:0:2::/64 via fd42:0:0:2:: dev flannel-v6.1 metric 1024 onlink",
+    ]
+    assert (found.neighbours, found.fdb) == (through.neighbours, through.fdb)
+    assert (found.direct, through.direct) == (True, False)
+
+
+def holder(*macs: str) -> Reach:
+    return Reach(macs=frozenset(macs))
+
+
+@given(st.lists(st.sets(st.sampled_from("abcd"), min_size=1), max_size=6), st.data())
+def test_a_mac_of_two_is_noticed_as_they_come_and_go(holders: list[set[str]], data: st.DataObject) -> None:
+    shared, here = SharedMacs(["a"]), [holder(*one) for one in holders]
+    found = shared.change([], here)
+    while True:
+        macs = ["a", *(mac for one in here for mac in one.macs)]
+        assert found is (len(set(macs)) < len(macs))
+        if not here:
+            break
+        gone = here.pop(data.draw(st.integers(0, len(here) - 1)))
+        found = shared.change([gone], [])
