@@ -13,7 +13,21 @@ from typing import Any
 from benchmarks.figures import Effort, Result, table
 from benchmarks.machine import machine, versions
 
-NAMES = ("dataplane", "engine", "leases", "peers", "control", "lookup", "start", "micro")
+NAMES = (
+    "dataplane",
+    "wires",
+    "encrypted",
+    "wireguard_peers",
+    "engine",
+    "leases",
+    "peers",
+    "control",
+    "kernel_peers",
+    "lookup",
+    "start",
+    "handover",
+    "micro",
+)
 DEFAULT_ROUNDS = 5
 
 

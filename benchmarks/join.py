@@ -45,9 +45,14 @@ def take_away(kernel: Any) -> None:
 
 
 def lay(kernel: Any, request: dict[str, Any]) -> None:
-    """The way is one route to the far pods; over VXLAN it leads through a device with the far node as its only peer."""
+    """The way is one route to the far pods; over VXLAN it leads through a device with the far node as its only peer;
+    "device" is a tunnel that somebody else has made."""
     if request["way"] == "routes":
         kernel.route("add", dst=request["far_pods"], gateway=request["far_node"], proto=ROUTE_PROTOCOL)
+    elif request["way"] == "device":
+        index = index_of(kernel, request["link"])
+        kernel.link("set", index=index, state="up", mtu=request["mtu"])
+        kernel.route("add", dst=request["far_pods"], oif=index, proto=ROUTE_PROTOCOL)
     elif request["way"] == "vxlan":
         kernel.link(
             "add",

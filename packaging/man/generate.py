@@ -1,5 +1,5 @@
-"""Writes the manual pages: tulle(1) with a page for each word, tulled(8). They come from the commands themselves and so
-cannot say anything else.
+"""Writes the manual pages: tulle(1) with a page for each word, tulled(8), tulle-wg(8). They come from the commands
+themselves and so cannot say anything else.
 
     python packaging/man/generate.py DIRECTORY
 """
@@ -19,6 +19,7 @@ from tulle.config.core_options import CONFIG_FILE
 from tulle.config.groups import CORE
 from tulle.config.help import BUILTIN, explained, title
 from tulle.plugins import load_plugins
+from tulle_wireguard import standalone
 
 
 def escaped(text: str) -> str:
@@ -109,6 +110,51 @@ def tulled_page() -> str:
     )
 
 
+def tulle_wg_page() -> str:
+    parser = standalone.parser()
+    options: list[str] = []
+    for action in parser._actions:  # argparse offers them nowhere else
+        term = ", ".join(action.option_strings) or str(action.metavar)
+        options += item(term, action.help or "")
+    return page(
+        "tulle-wg",
+        8,
+        "a WireGuard interface in user space",
+        {
+            "SYNOPSIS": [".B tulle\\-wg", "[\\-f] NAME"],
+            "DESCRIPTION": [
+                "Makes the interface NAME, to be set by wg(8) and wg\\-quick(8); no store, no cluster. The packets are",
+                "sealed and opened by tulle\\-forwarder, a process without rights.",
+                "Addresses, routes and whether the interface is up are its caller's.",
+                ".PP",
+                "It ends when its socket is removed, when the interface is deleted (ip link delete NAME), and on",
+                "SIGTERM, and leaves nothing behind.",
+            ],
+            "OPTIONS": options,
+            "ENVIRONMENT": [
+                *item(
+                    "LOG_LEVEL",
+                    f"{', '.join(standalone.LEVELS)}; error where it is not set. A process in the "
+                    "background writes only where it is set",
+                ),
+                *item(
+                    "WG_QUICK_USERSPACE_IMPLEMENTATION", "of wg-quick(8): tulle-wg has it use this program"
+                ),
+            ],
+            "FILES": [
+                *item("/var/run/wireguard/NAME.sock", "what wg(8) speaks to"),
+                *item(f"{standalone.RUN_DIRECTORY}/NAME", "its lock and its forwarder's socket"),
+            ],
+            "EXIT STATUS": [
+                *item("0", "it was told to end, or runs in the background"),
+                *item("1", "it cannot go on"),
+                *item("2", "an argument is wrong"),
+            ],
+            "SEE ALSO": ["wg(8), wg\\-quick(8), tulled(8)"],
+        },
+    )
+
+
 def flags() -> list[str]:
     """Of tulled, by whose they are, in the order of `tulled --help`."""
     found: list[str] = []
@@ -126,7 +172,8 @@ def main() -> None:
         sys.exit(f"usage: {sys.argv[0]} DIRECTORY")
     directory = Path(sys.argv[1])
     directory.mkdir(parents=True, exist_ok=True)
-    for name, text in (*command_pages(tulle, "tulle"), ("tulled.8", tulled_page())):
+    daemons = (("tulled.8", tulled_page()), ("tulle-wg.8", tulle_wg_page()))
+    for name, text in (*command_pages(tulle, "tulle"), *daemons):
         (directory / name).write_text(text)
 
 

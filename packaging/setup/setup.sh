@@ -25,6 +25,8 @@ system_packages() {
     missing ping iputils-ping
     # No command: a library, which pyseccomp finds by ldconfig.
     /sbin/ldconfig -p | grep -q 'libseccomp\.so\.2' || printf ' libseccomp2'
+    # The same: the firewall rules of tulle_masquerade.
+    /sbin/ldconfig -p | grep -q 'libnftables\.so\.1' || printf ' libnftables1'
     # python-pytun has wheels for x86_64 only; elsewhere it is built.
     if [ "$(uname -m)" != x86_64 ]; then
         missing cc gcc
@@ -35,8 +37,13 @@ system_packages() {
         missing openssl openssl
         missing iperf3 iperf3
         missing nft nftables
+        missing iptables-nft iptables
         missing ip iproute2
         missing dpkg-deb dpkg
+        # The stock WireGuard: its tools, and another implementation to talk to. None of these starts a service.
+        missing wg wireguard-tools
+        missing wireguard-go wireguard-go
+        missing sysctl procps
         # Completion scripts are tried in the shells that they are for.
         missing zsh zsh
         missing fish fish

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,9 +25,6 @@ from tulle_wireguard.constants import (
 from tulle_wireguard.cookies import Checker
 from tulle_wireguard.endpoint import Endpoint
 from tulle_wireguard.limits import Bucket, SourceLimits
-
-SHORTEST_WAIT_S = 0.0005
-"""A deadline lies ahead of `now` by this, so that rounding makes nobody spin."""
 
 
 class Work(NamedTuple):
@@ -56,6 +54,10 @@ class Admission:
         """We have another key. What waits was not meant for it."""
         self._checker = Checker(public, self._random_bytes)
         self._queue.clear()
+
+    def is_for_us(self, message: bytes) -> bool:
+        """Message 1 or 2, of the right length: whether its mac1 is made for our key."""
+        return self._checker.mac1_holds(message)
 
     def offer(self, message: bytes, source: Endpoint, now: float) -> None:
         """Message 1 or 2, of the right length."""
@@ -92,7 +94,11 @@ class Admission:
         return None
 
     def deadline(self, now: float) -> float:
-        """When `next` may give something; infinity where nothing waits."""
+        """When `next` may give something: `now` where it may at once, infinity where nothing waits. Asking again does
+        not put it off."""
         if not self._queue:
-            return float("inf")
-        return max(self._handshakes.next_at(now), self._cheap.next_at(now), now + SHORTEST_WAIT_S)
+            return math.inf
+        if self._handshakes.has_one(now) and self._cheap.has_one(now):
+            return now
+        # Never `now` itself, whatever the rounding: who asks again without time passing would spin.
+        return max(self._handshakes.next_at(now), self._cheap.next_at(now), math.nextafter(now, math.inf))

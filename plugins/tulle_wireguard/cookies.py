@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tulle.net.packet import Buffer
 from tulle_wireguard.constants import (
     COOKIE_LATENCY_S,
     COOKIE_NONCE_BYTES,
@@ -17,7 +18,7 @@ from tulle_wireguard.constants import (
     LABEL_MAC1,
     MAC_BYTES,
 )
-from tulle_wireguard.crypto import Buffer, hash_of, mac, same, wipe, xseal, xunseal
+from tulle_wireguard.crypto import hash_of, mac, same, wipe, xseal, xunseal
 from tulle_wireguard.messages import MACS_BYTES, CookieReply
 
 _SENDER = slice(4, 8)

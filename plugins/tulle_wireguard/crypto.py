@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+from tulle.net.packet import Buffer
 from tulle_wireguard.constants import COOKIE_NONCE_BYTES, KEY_BYTES, MAC_BYTES, TAG_BYTES
-
-Buffer = bytes | bytearray | memoryview
 
 ZERO_NONCE = bytes(12)
 """Each key of the handshake seals one message: paper section 5.4.2."""

@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from tulle.net.packet import destination
+from tulle.net.packet import Buffer, destination
 from tulle.net.prefix import Prefix
-from tulle_wireguard import ecn, handover
+from tulle_wireguard import ecn, handover, messages
 from tulle_wireguard.admission import Admission
 from tulle_wireguard.alarms import Alarms
 from tulle_wireguard.allowedips import AllowedIps
@@ -27,17 +27,12 @@ from tulle_wireguard.endpoint import Endpoint
 from tulle_wireguard.exchange import Exchange
 from tulle_wireguard.inner import unpadded
 from tulle_wireguard.keypair import KeyPair
-from tulle_wireguard.messages import (
-    TRANSPORT_MIN_BYTES,
-    TRANSPORT_START,
-)
+from tulle_wireguard.messages import TRANSPORT_MIN_BYTES, TRANSPORT_START, kind
 from tulle_wireguard.outputs import Outputs, Received, Send
-from tulle_wireguard.peer import Peer
+from tulle_wireguard.peer import LONG_AGO, Peer
 from tulle_wireguard.sessions import Sessions
 from tulle_wireguard.tai64n import Stamps
 from tulle_wireguard.timers import IDLE, Action, Event, Timer
-
-Buffer = bytes | bytearray | memoryview
 
 KEEPALIVE = b""
 
@@ -80,17 +75,27 @@ class Device:
         return self._exchange.public
 
     @property
+    def stamps(self) -> Stamps:
+        """For a device that is to go on where this one ends."""
+        return self._exchange.stamps
+
+    @property
     def peers(self) -> dict[bytes, Peer]:
         """By public key. Not to be changed by the caller."""
         return self._exchange.peers
 
-    def set_private(self, private: bytes) -> None:
-        """Another key of ours. A peer that has it as its own public key is removed (it would be ourselves); sessions
-        go on until they are renewed. Raises ValueError on what is no key."""
+    def set_private(self, private: bytes, now: float) -> None:
+        """Another key of ours. A peer that has it as its own public key is removed (it would be ourselves). Packets
+        wait for a session of the new key; what comes in the old ones is still taken. Raises ValueError on what is no
+        key."""
         self._exchange.set_private(private)
         self._admission.set_public(self.public)
         if self.public in self.peers:
             self.remove_peer(self.public)
+        for peer in self.peers.values():
+            peer.sent_handshake_at = LONG_AGO  # those were of the old key
+            peer.timers.try_now(now)
+            self._alarms.set(peer)
 
     def add_peer(
         self,
@@ -127,6 +132,12 @@ class Device:
             peer.timers.stop_all()
             peer.forget_secrets()
 
+    def close(self) -> None:
+        """Overwrite all secrets. It is of no use afterwards."""
+        for public in list(self.peers):
+            self.remove_peer(public)
+        self._exchange.wipe()
+
     def send_failed(self, endpoint: Endpoint) -> None:
         """The kernel refused to send there from `endpoint.local` (ENETUNREACH, EADDRNOTAVAIL, EINVAL)."""
         for peer in self.peers.values():
@@ -141,9 +152,9 @@ class Device:
             handover.DeviceState(handover.VERSION, self.public, self._exchange.stamps.last_ns, peers)
         )
 
-    def import_state(self, state: bytes, *, with_places: bool = True) -> None:
+    def import_state(self, state: bytes) -> None:
         """Go on with the sessions of peers that were added before; of others and of another key of ours nothing is
-        taken. `with_places`: they are where they were heard from there. Raises ValueError where it is no state."""
+        taken. Raises ValueError where it is no state."""
         given = handover.decode(state)
         if given.public != self.public:
             return
@@ -152,7 +163,7 @@ class Device:
             peer = self.peers.get(one.public)
             if peer is not None:
                 self._forget_sessions(peer)
-                self._exchange.adopt(peer, handover.restore(peer, one, with_places))
+                self._exchange.adopt(peer, handover.restore(peer, one))
                 self._alarms.set(peer)
 
     # --- to send ------------------------------------------------------------------------------------------------
@@ -170,6 +181,19 @@ class Device:
         out = Outputs()
         for peer, batch in by_peer.items():
             self._send(peer, batch, now, out)
+        return out
+
+    def has_session(self, peer: Peer, now: float) -> bool:
+        """A packet for it could leave at once."""
+        pair = peer.pairs.current
+        return pair is not None and pair.may_send(now) and not self._given_away
+
+    def ask(self, peer: Peer, now: float) -> Outputs:
+        """A session with it is wanted, though there is nothing to send in it yet."""
+        out = Outputs()
+        if peer.where.current is not None and not peer.removed and not self._given_away:
+            self._sessions.ask(peer, now, out)
+            self._alarms.set(peer)
         return out
 
     def send_to(self, peer: Peer, packets: Sequence[Buffer], now: float) -> Outputs:
@@ -243,6 +267,17 @@ class Device:
 
     # --- received -----------------------------------------------------------------------------------------------
 
+    def is_for(self, datagram: Buffer) -> bool:
+        """Whether it names a session of ours, or is a handshake with our key. For who has several devices."""
+        match kind(datagram):
+            case messages.TRANSPORT | messages.COOKIE_REPLY:
+                return self._exchange.has_index(int.from_bytes(datagram[4:8], "little"))
+            case messages.RESPONSE:
+                return self._exchange.has_index(int.from_bytes(datagram[8:12], "little"))
+            case messages.INITIATION:
+                return self._admission.is_for_us(bytes(datagram))
+        return False
+
     def datagram_received(self, data: Buffer, source: Endpoint, now: float, ds: int = 0) -> Outputs:
         return self.datagrams_received((data,), source, now, ds)
 
@@ -296,6 +331,8 @@ class Device:
             self._exchange.drop_pairs(gone)
             self._sessions.completed(peer, now)
             self._flush(peer, now, out)
+            if peer.staged:  # it was retired before it was confirmed
+                self._sessions.ask(peer, now, out)
         if pair is peer.pairs.current and pair.is_old_to_receive(now):
             self._sessions.ask(peer, now, out)
 
@@ -335,8 +372,9 @@ class Device:
         return out
 
     def deadline(self, now: float) -> float | None:
-        """When `tick` is to be called: later than `now`, if it was just called. None: not before something comes."""
-        due = min(self._alarms.next(), self._admission.deadline(now))
+        """When `tick` is to be called: later than `now`, if it was just called. None: not before something comes; a
+        device that gave its sessions away has nothing to do any more."""
+        due = IDLE if self._given_away else min(self._alarms.next(), self._admission.deadline(now))
         return None if due == IDLE else due
 
     def _act(self, peer: Peer, action: Action, now: float, out: Outputs) -> None:

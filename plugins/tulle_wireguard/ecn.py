@@ -8,8 +8,7 @@ through unmarked, as Linux's WireGuard does.
 from __future__ import annotations
 
 from tulle.net.checksum import update
-
-Buffer = bytes | bytearray | memoryview
+from tulle.net.packet import Buffer
 
 NOT_ECT, ECT1, ECT0, CE = 0b00, 0b01, 0b10, 0b11  # RFC 3168 section 5
 _MASK = 0b11
@@ -23,9 +22,8 @@ def outer(packet: Buffer) -> int:
     version = packet[0] >> 4
     if version == 4:
         return packet[1] & _MASK
-    return (
-        packet[1] >> 4 & _MASK if version == 6 else 0
-    )  # RFC 8200 section 3: the class lies across two bytes
+    # RFC 8200 section 3: the class lies across two bytes.
+    return packet[1] >> 4 & _MASK if version == 6 else 0
 
 
 def merged(inner: int, outside: int) -> int:

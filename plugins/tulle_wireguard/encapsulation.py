@@ -1,43 +1,60 @@
-"""WireGuard as an encapsulation of the forwarder: a device whose endpoints are the engine's paths.
+"""WireGuard as an encapsulation of the forwarder: devices (see `keyring`) whose endpoints are the engine's paths.
 
-Not offered yet: see README.md for what the contract lacks. What `open` has to send waits for the next `tick`, and paths
-stand for addresses in cookies and limits.
+Which packet is for which peer, and what a peer may send, is the engine's business (longest prefix match, as allowed IPs
+have it): the devices have none of them here.
 """
 
 from __future__ import annotations
 
+import errno
 import time
-from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import msgspec
 
-from tulle.contracts.encapsulation import Buffer, Delivery, Opened, Outgoing, PathId, Paths, PeerId
-from tulle_wireguard.constants import KEY_BYTES
-from tulle_wireguard.device import Device
+from tulle.contracts.encapsulation import (
+    Buffer,
+    Delivery,
+    Opened,
+    Outgoing,
+    PathId,
+    Paths,
+    PeerId,
+    Remote,
+)
 from tulle_wireguard.endpoint import Endpoint
+from tulle_wireguard.keyring import Keyring, Wanted
+from tulle_wireguard.keytext import key_bytes
 from tulle_wireguard.messages import TRANSPORT, kind
 from tulle_wireguard.outputs import Outputs
+from tulle_wireguard.peer import Peer
+from tulle_wireguard.place import Place
 
-PATH_BYTES = 8
+NOT_OUR_ADDRESS = {errno.EMSGSIZE}
+"""What a send fails with wherever it leaves from: no reason to give up the address that we answered from."""
 
 T = TypeVar("T")
 
 
-class Options(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
+class DeviceOptions(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
     """The node's."""
 
     private_key: str
     """32 bytes in base64, as `wg genkey` writes them."""
+    previous_private_key: str = ""
+    """Taken beside the other while that is new; "": none."""
     mtu: int = 1420
     """The TUN's."""
 
 
-class PeerSettings(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
+class PeerOptions(msgspec.Struct, forbid_unknown_fields=True, rename="pascal"):
     """A peer's."""
 
     public_key: str
+    former_public_key: str = ""
+    """That it had before, while its lease names it; "": none."""
     preshared_key: str = ""
     persistent_keepalive: int = 0
     """Seconds; 0: none."""
@@ -52,126 +69,131 @@ class WireGuard:
         random_bytes: Callable[[int], bytes],
         unix_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._random_bytes = random_bytes
-        self._unix_ns = unix_ns
-        self._device: Device | None = None
-        self._private = b""
-        self._peer_ids: dict[bytes, PeerId] = {}
-        self._publics: dict[PeerId, bytes] = {}
-        self._waiting: list[Outgoing] = []
-        """What `open` had to send."""
+        self._paths = paths
+        self._keyring: Keyring[PeerId] = Keyring(random_bytes, unix_ns)
+
+    # --- what it is told ----------------------------------------------------------------------------------------
 
     def configure(self, options: Mapping[str, Any], now: float) -> None:
-        wanted = _converted(options, Options)
+        wanted = _converted(options, DeviceOptions)
         private = _key(wanted.private_key, "PrivateKey")
-        if self._device is None:
-            self._device = Device(
-                private, self._random_bytes, self._unix_ns, now, mtu=wanted.mtu, checks_source=False
-            )
-        elif private != self._private:
-            self._device.set_private(private)
-        self._device.mtu = wanted.mtu
-        self._private = private
+        previous = _optional_key(wanted.previous_private_key, "PreviousPrivateKey")
+        self._keyring.configure(private, previous, wanted.mtu, now)
 
     def set_peer(
         self, peer: PeerId, paths: Sequence[PathId], settings: Mapping[str, Any], now: float
     ) -> None:
-        wanted = _converted(settings, PeerSettings)
-        public = _key(wanted.public_key, "PublicKey")
-        psk = _key(wanted.preshared_key, "PresharedKey") if wanted.preshared_key else None
-        if self._peer_ids.get(public, peer) != peer:
-            raise ValueError(f"two peers have the public key {wanted.public_key}: each node needs its own")
-        self._the_device().add_peer(
-            public,
-            now,
-            psk=psk,
-            endpoints=[_endpoint(path) for path in paths],
-            persistent_s=wanted.persistent_keepalive,
+        wanted = _converted(settings, PeerOptions)
+        told = Wanted(
+            _key(wanted.public_key, "PublicKey"),
+            _optional_key(wanted.former_public_key, "FormerPublicKey"),
+            _optional_key(wanted.preshared_key, "PresharedKey") or None,
+            [_endpoint(self._paths.remote(path)) for path in paths],
+            wanted.persistent_keepalive,
         )
-        before = self._publics.get(peer, public)
-        if before != public:
-            self.remove_peer(peer, now)
-        self._publics[peer], self._peer_ids[public] = public, peer
+        self._keyring.set_peer(peer, told, now)
 
     def remove_peer(self, peer: PeerId, now: float) -> None:
-        public = self._publics.pop(peer, None)
-        if public is not None:
-            del self._peer_ids[public]
-            self._the_device().remove_peer(public)
+        self._keyring.remove_peer(peer)
+
+    def send_failed(self, path: PathId, error: int, now: float) -> None:
+        """Our own address may be gone; the next datagram leaves from the one that the kernel chooses."""
+        if error in NOT_OUR_ADDRESS:
+            return
+        try:
+            remote = self._paths.remote(path)
+        except KeyError:
+            return
+        self._keyring.send_failed(_endpoint(remote))
+
+    # --- packets ------------------------------------------------------------------------------------------------
 
     def seal(self, peer: PeerId, packets: Sequence[Buffer], now: float) -> Sequence[Outgoing]:
-        public = self._publics.get(peer)
-        if public is None or not packets:
-            return ()
-        device = self._the_device()
-        return _outgoing(device.send_to(device.peers[public], packets, now))
+        return self._outgoing(self._keyring.send(peer, packets, now)) if packets else ()
 
     def open(self, path: PathId, datagrams: Sequence[Buffer], now: float) -> Opened:
-        if self._device is None:
-            return Opened(())
         transport: list[Buffer] = []
         others: list[Buffer] = []
         for datagram in datagrams:
             (transport if kind(datagram) == TRANSPORT else others).append(datagram)
-        outputs = self._device.datagrams_received(transport, _endpoint(path), now)
-        self._waiting += _outgoing(outputs)
-        return Opened(self._deliveries(outputs), others)
+        if not transport:
+            return Opened((), others)
+        source = self._paths.remote(path)
+        outputs = self._keyring.received(transport, _endpoint(source), now, source.ds)
+        return Opened(self._deliveries(outputs), others, self._outgoing(outputs))
 
     def control(self, path: PathId, datagram: Buffer, now: float) -> Sequence[Outgoing]:
-        if self._device is None:
-            return ()
-        return _outgoing(self._device.datagram_received(datagram, _endpoint(path), now))
+        source = self._paths.remote(path)
+        return self._outgoing(self._keyring.received((datagram,), _endpoint(source), now, source.ds))
 
-    def tick(self, now: float) -> tuple[Sequence[Outgoing], float | None]:
-        if self._device is None:
-            return (), None
-        waiting, self._waiting = self._waiting, []
-        return [*waiting, *_outgoing(self._device.tick(now))], self._device.deadline(now)
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def deadline(self, now: float) -> float | None:
+        return self._keyring.deadline(now)
+
+    def tick(self, now: float) -> Sequence[Outgoing]:
+        return self._outgoing(self._keyring.tick(now))
+
+    # --- questions ----------------------------------------------------------------------------------------------
 
     def export_state(self) -> bytes:
-        return b"" if self._device is None else self._device.export_state()
+        return self._keyring.export_state()
 
     def import_state(self, state: bytes) -> None:
         if state:
-            # Paths have other numbers here; a peer that moved is found where it is heard from next.
-            self._the_device().import_state(state, with_places=False)
+            self._keyring.import_state(state)
 
     def counters(self) -> Mapping[str, int]:
-        return {} if self._device is None else dict(self._device.counters)
+        return dict(self._keyring.counters())
 
-    def _the_device(self) -> Device:
-        if self._device is None:
-            raise ValueError("WireGuard has no private key yet: configure it before its first peer")
-        return self._device
+    def report(self, now: float) -> Mapping[PeerId, Mapping[str, Any]]:
+        """By names that are stable: endpoint ("192.0.2.1:51820"), last-handshake (seconds ago), received-bytes and
+        sent-bytes (of UDP payloads, as `wg show` counts them). What is not known is left out."""
+        return {peer: _told_of(legs, now) for peer, legs in self._keyring.peers()}
+
+    # --- between the two ----------------------------------------------------------------------------------------
 
     def _deliveries(self, outputs: Outputs) -> list[Delivery]:
+        holder = self._keyring.holder
         return [
-            (frozenset({self._peer_ids[one.peer.public]}), one.packets)
+            (frozenset({peer}), one.packets)
             for one in outputs.received
-            if one.peer.public in self._peer_ids
+            if (peer := holder(one.peer.public)) is not None
         ]
 
-
-def _outgoing(outputs: Outputs) -> list[Outgoing]:
-    return [(_path(send.endpoint), send.datagrams) for send in outputs.sends]
-
-
-def _endpoint(path: PathId) -> Endpoint:
-    return Endpoint(path.to_bytes(PATH_BYTES, "big"), 0)
+    def _outgoing(self, outputs: Outputs) -> list[Outgoing]:
+        path_to = self._paths.path_to
+        return [(path_to(Remote(*send.endpoint, send.ds)), send.datagrams) for send in outputs.sends]
 
 
-def _path(endpoint: Endpoint) -> PathId:
-    return PathId(int.from_bytes(endpoint.address, "big"))
+def _endpoint(remote: Remote) -> Endpoint:
+    return Endpoint(remote.address, remote.port, remote.local)
+
+
+def _told_of(legs: Sequence[Peer], now: float) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "received-bytes": sum(peer.received_bytes for peer in legs),
+        "sent-bytes": sum(peer.sent_bytes for peer in legs),
+    }
+    heard = max(legs, key=lambda peer: peer.heard_at)  # the newest, where nothing was heard
+    if heard.where.current is not None:
+        address, port, _ = heard.where.current
+        told["endpoint"] = str(Place(ip_address(address), port))
+    handshakes = [peer.last_handshake for peer in legs if peer.last_handshake is not None]
+    if handshakes:
+        told["last-handshake"] = max(0.0, now - max(handshakes))
+    return told
+
+
+def _optional_key(text: str, name: str) -> bytes:
+    return _key(text, name) if text else b""
 
 
 def _key(text: str, name: str) -> bytes:
     try:
-        key = b64decode(text, validate=True)
-    except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"{name} is not {KEY_BYTES} bytes in base64: take one that `wg genkey` makes")
-    return key
+        return key_bytes(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; take one that `wg` makes") from None
 
 
 def _converted(given: Mapping[str, Any], kind_: type[T]) -> T:

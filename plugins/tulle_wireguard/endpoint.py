@@ -42,10 +42,14 @@ class Whereabouts:
         elif self._candidates and before and self._candidates != before:
             self.current = self._candidates[0]
 
-    def moved_to(self, endpoint: Endpoint) -> None:
-        """An order: go on there, whatever was proved before (`wg set … endpoint`)."""
-        self._proved = None
-        self.told((endpoint,))
+    @property
+    def is_proved(self) -> bool:
+        """It was authenticated somewhere."""
+        return self._proved is not None
+
+    def guess(self, endpoint: Endpoint) -> None:
+        """Try there first, though nobody has said so: until it is told or proved otherwise."""
+        self.current = endpoint
 
     def proved(self, endpoint: Endpoint) -> bool:
         """Something authentic has just come from there. True where that is another place than before."""

@@ -1,7 +1,7 @@
 """The handshakes of one device, message by message: paper sections 5.4.2 to 5.4.5, on the pattern in noise.py.
 
-Makes and reads messages, keeps indices, and says what came of it. Timers and sending are the device's. A message that
-proves nothing changes nothing.
+Makes and reads messages, keeps indices, and says what came of it. When they are sent is the business of sessions.py. A
+message that proves nothing changes nothing.
 """
 
 from __future__ import annotations
@@ -57,10 +57,12 @@ class Exchange:
     # --- keys and indices ---------------------------------------------------------------------------------------
 
     def set_private(self, private: bytes) -> None:
-        """Sessions go on; handshakes that are under way do not."""
+        """Handshakes that are under way are dropped, and nothing is sent any more in sessions that the old key made."""
         self.public = public_key(private)
         for peer in self.peers.values():
             self.drop_flight(peer)
+            for pair in peer.pairs.all():
+                pair.retire()
         wipe(self._private)
         self._private = bytearray(private)
         for peer in self.peers.values():
@@ -84,6 +86,13 @@ class Exchange:
             wipe(peer.flight.started.ephemeral)
             del self._flights[peer.flight.local]
             peer.flight = None
+
+    def has_index(self, index: int) -> bool:
+        """Whether a session or a handshake under way has it."""
+        return index in self.pairs or index in self._flights
+
+    def wipe(self) -> None:
+        wipe(self._private)
 
     def drop_pairs(self, gone: list[KeyPair]) -> None:
         for pair in gone:

@@ -73,6 +73,8 @@ def decode(data: bytes) -> DeviceState:
     if state.version != VERSION:
         raise ValueError(f"WireGuard sessions of version {state.version}, but this is version {VERSION}")
     for peer in state.peers:
+        if peer.place is not None and not _is_place(*peer.place):
+            raise ValueError("no WireGuard sessions: a peer's place is no UDP address")
         pairs = [pair for pair in (peer.previous, peer.current, peer.next) if pair]
         if any(len(pair.send) != KEY_BYTES or len(pair.receive) != KEY_BYTES for pair in pairs) or any(
             len(pair.words) != _WORDS for pair in pairs
@@ -81,6 +83,10 @@ def decode(data: bytes) -> DeviceState:
         if len(peer.public) != KEY_BYTES or len(peer.timestamp) not in (0, TIMESTAMP_BYTES):
             raise ValueError("no WireGuard sessions: a public key or a timestamp has another size")
     return state
+
+
+def _is_place(address: bytes, port: int, local: bytes) -> bool:
+    return len(address) in (4, 16) and 0 <= port <= 0xFFFF and len(local) in (0, len(address))
 
 
 def of_peer(peer: Peer) -> PeerState:
@@ -103,10 +109,10 @@ def of_peer(peer: Peer) -> PeerState:
     )
 
 
-def restore(peer: Peer, state: PeerState, with_places: bool) -> list[KeyPair]:
+def restore(peer: Peer, state: PeerState) -> list[KeyPair]:
     """Into a peer that was just added. Returns its key pairs."""
     peer.timestamp = state.timestamp
-    if state.place is not None and with_places:
+    if state.place is not None:
         peer.where.proved(Endpoint(*state.place))
     peer.last_handshake = state.last_handshake
     if state.sent_handshake_at is not None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from tulle.net.packet import Buffer
 from tulle_wireguard.constants import (
     PADDING_BYTES,
     REJECT_AFTER_MESSAGES,
@@ -24,8 +25,6 @@ from tulle_wireguard.crypto import wipe
 from tulle_wireguard.messages import TRANSPORT_HEADER_BYTES, TRANSPORT_START
 from tulle_wireguard.noise import Keys
 from tulle_wireguard.replay import ReplayWindow
-
-Buffer = bytes | bytearray | memoryview
 
 NONCE_START = bytes(4)  # then the counter, 8 bytes, little endian: paper section 5.4.6
 _COUNTER = slice(8, 16)
@@ -112,6 +111,10 @@ class KeyPair:
             return self._opener.decrypt(nonce, datagram[TRANSPORT_HEADER_BYTES:], None)
         except InvalidTag:
             return None
+
+    def retire(self) -> None:
+        """Nothing is sealed in it any more; what the other side still sends in it is opened."""
+        self.counter = REJECT_AFTER_MESSAGES
 
     def wipe(self) -> None:
         """Nothing is sealed or opened after this."""

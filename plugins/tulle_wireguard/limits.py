@@ -31,6 +31,11 @@ class Bucket:
         self._tokens -= 1
         return True
 
+    def has_one(self, now: float) -> bool:
+        """Whether `take` would give one."""
+        self._fill(now)
+        return self._tokens >= 1
+
     def give_back(self) -> None:
         """What was taken and not used."""
         self._tokens = min(self._burst, self._tokens + 1)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
+from tulle.net.packet import Buffer
 from tulle_wireguard.constants import MAC_BYTES, TAG_BYTES
-
-Buffer = bytes | bytearray | memoryview
 
 INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
 
@@ -80,7 +79,7 @@ class CookieReply(NamedTuple):
 
 
 class Transport(NamedTuple):
-    """Section 5.4.6. Message 4. The data path reads its fields in place (session.py)."""
+    """Section 5.4.6. Message 4. The data path reads its fields in place (device.py, keypair.py)."""
 
     receiver: int
     counter: int

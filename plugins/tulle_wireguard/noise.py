@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tulle.net.packet import Buffer
 from tulle_wireguard.constants import CONSTRUCTION
-from tulle_wireguard.crypto import Buffer, dh, hash_of, kdf, public_key, seal, unseal
+from tulle_wireguard.crypto import dh, hash_of, kdf, public_key, seal, unseal
 
 _START = hash_of(CONSTRUCTION)  # the name has more than 32 bytes, so it is hashed: section 5.2
 

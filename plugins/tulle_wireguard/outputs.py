@@ -33,3 +33,8 @@ class Outputs:
     def __init__(self) -> None:
         self.sends: list[Send] = []
         self.received: list[Received] = []
+
+    def add(self, other: Outputs) -> None:
+        """What came up afterwards."""
+        self.sends += other.sends
+        self.received += other.received

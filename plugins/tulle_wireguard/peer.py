@@ -1,4 +1,4 @@
-"""What a device knows of one peer. Data only: what happens with it is in exchange.py and device.py."""
+"""What a device knows of one peer. Data only: what happens with it is in exchange.py, sessions.py and device.py."""
 
 from __future__ import annotations
 

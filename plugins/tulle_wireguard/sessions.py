@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from tulle.net.packet import Buffer
 from tulle_wireguard.admission import Admission, Work
 from tulle_wireguard.alarms import Alarms
 from tulle_wireguard.constants import HANDSHAKE_DS, REKEY_TIMEOUT_S
@@ -17,8 +18,6 @@ from tulle_wireguard.messages import CookieReply, Initiation, Response, decode
 from tulle_wireguard.outputs import Outputs, Send
 from tulle_wireguard.peer import Peer
 from tulle_wireguard.timers import IDLE, Event, Timer
-
-Buffer = bytes | bytearray | memoryview
 
 
 class Sessions:

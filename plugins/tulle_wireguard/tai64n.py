@@ -11,9 +11,8 @@ from struct import Struct
 from tulle_wireguard.constants import TIMESTAMP_STEP_NS
 
 _TAI64N = Struct(">QI")
-_TAI64_EPOCH = (
-    2**62 + 10
-)  # seconds of 1970 on the label; TAI was 10 s ahead then. Leap seconds are not told apart
+_TAI64_EPOCH = 2**62 + 10
+"""Seconds of 1970 on the label; TAI was 10 s ahead then. Leap seconds are not told apart."""
 _NS = 10**9
 _STEP_MASK = ~(TIMESTAMP_STEP_NS - 1)
 

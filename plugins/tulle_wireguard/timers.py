@@ -127,6 +127,12 @@ class Timers:
         if self._attempting_since is not None:
             self._attempting_since = now
 
+    def try_now(self, now: float) -> None:
+        """The handshake that is being tried cannot succeed any more: where one is, another is due at once."""
+        if self._due[Timer.RETRANSMIT] != IDLE:
+            self._due[Timer.RETRANSMIT] = now
+            self.wanted(now)
+
     def set_persistent(self, seconds: int, now: float) -> None:
         """0: none. It begins at once, so that a mapping on the way is there before it is needed."""
         before, self.persistent_s = self.persistent_s, seconds

@@ -48,9 +48,22 @@ def test_dataplane_compares_three_ways_in_one_run() -> None:
     found = quick("dataplane")
     for figure in ("TCP, 1 stream", "TCP, 4 streams", "64-byte UDP", "RTT p50"):
         assert subjects(found, figure) == set(WAYS)
-    assert subjects(found, "forwarders' CPU") == {TULLE}
-    counts = found["counts"]
-    for way in WAYS:
+    assert subjects(found, "processes' CPU") == {TULLE}
+    check_moved(found["counts"], WAYS)
+
+
+@pytest.mark.lab
+def test_encrypted_compares_wireguard_go_and_ours_in_one_run() -> None:
+    found = quick("encrypted")
+    ways = ("wireguard-go", "wireguard, python engine")
+    for figure in ("TCP, 1 stream", "TCP, 4 streams", "64-byte UDP", "RTT p50", "processes' CPU"):
+        assert subjects(found, figure) == set(ways)
+    assert subjects(found, "handshakes") == {ways[1]}
+    check_moved(found["counts"], ways)
+
+
+def check_moved(counts: dict[str, int], ways: tuple[str, ...]) -> None:
+    for way in ways:
         assert counts[f"{way}: round trips"] == 100
         assert counts[f"{way}: TCP bytes sent"] >= 2 * (16 << 20)
         # iperf3's receiver stops counting when its sender says that it is done.
@@ -147,3 +160,14 @@ def test_no_rounds_are_refused() -> None:
     done = run("engine", "--rounds", "0")
     assert done.returncode == 2
     assert "--rounds 0: give at least 1" in done.stderr
+
+
+@pytest.mark.lab
+def test_handover_loses_no_packet_of_its_floods() -> None:
+    found = quick("handover")
+    assert subjects(found, "longest silence of a flood") == {"undisturbed", "hand-over"}
+    assert subjects(found, "pause that tulled tells") == {"hand-over"}
+    for subject in ("undisturbed", "hand-over"):
+        for way in ("out", "in"):
+            assert found["counts"][f"{subject}, {way}: sent"] == 2 * 1600
+            assert found["counts"][f"{subject}, {way}: lost"] == 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 
 import pytest
-from benchmarks.processes import cpu_s, resident_mb
+from benchmarks.processes import cpu_s, family_cpu_s, resident_mb
 
 
 def test_work_uses_processor_time() -> None:
@@ -17,6 +18,18 @@ def test_work_uses_processor_time() -> None:
         pass
     # The kernel counts in ticks of 10 ms.
     assert cpu_s(os.getpid()) - before >= 0.08
+
+
+def test_a_familys_time_is_its_childrens_too() -> None:
+    program = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\ninput()"
+    shell = ["sh", "-c", '"$0" -c "$1"; true', sys.executable, program]
+    with subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as family:
+        assert family.stdin is not None
+        assert family.stdout is not None
+        family.stdout.readline()
+        assert cpu_s(family.pid) < 0.1
+        assert family_cpu_s(family.pid) >= 0.18
+        family.stdin.write(b"\n")
 
 
 def test_this_process_lies_in_memory() -> None:

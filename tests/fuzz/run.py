@@ -129,7 +129,9 @@ def worker(name: str, seconds: int, engine: str) -> int:
 def by_atheris(name: str, seconds: int) -> int:
     """Does not come back: libFuzzer ends the process, with a status other than 0 where an input broke the target."""
     atheris = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["tulle", "tulle_udp", "msgspec", "h11", "ipaddress"]):
+    with atheris.instrument_imports(
+        include=["tulle", "tulle_udp", "tulle_wireguard", "msgspec", "h11", "ipaddress"]
+    ):
         found = importlib.import_module("fuzz.found").load(name)
     place = CACHE / name
     for seed in found.seeds:

@@ -40,6 +40,12 @@ def test_tulleds_page_has_every_flag_under_whose_it_is(pages: Path) -> None:
     assert "/etc/tulle/tulled.toml" in text
 
 
+def test_the_lone_interfaces_page_has_its_options_and_files(pages: Path) -> None:
+    text = (pages / "tulle-wg.8").read_text().replace("\\-", "-")
+    for term in ("-f, --foreground", "--version", "NAME", "LOG_LEVEL", "/var/run/wireguard/NAME.sock"):
+        assert f".B {term}\n" in text
+
+
 def test_a_page_says_what_the_help_says_without_its_indentation(pages: Path) -> None:
     text = (pages / "tulle-leases-reserve.1").read_text()
     assert "\nSUBNET is 10.5.52.0/24, or" in text

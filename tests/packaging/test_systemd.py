@@ -11,6 +11,7 @@ import pytest
 
 from tulle.config.core_options import CONFIG_FILE, CORE_OPTIONS
 from tulle.node.daemon import SAY_S
+from tulle_wireguard import uapi_socket
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "packaging" / "systemd"
@@ -51,14 +52,16 @@ def test_the_directories_are_those_that_tulled_uses_by_default() -> None:
     ]
     by_flag = {option.name: option.default for option in CORE_OPTIONS}
     subnet_directory = str(Path(by_flag["subnet-file"]).parent)
+    wg_directory = str(uapi_socket.DIRECTORY).removeprefix("/var")  # which is a link to /run (FHS 3.15)
     assert made == [
         ["d", by_flag["run-dir"], "0755"],
         ["d", subnet_directory, "0755"],
+        ["d", wg_directory, "0755"],
         ["d", by_flag["state-dir"], "0700"],
     ]
     unit = dict(line.split("=", 1) for line in lines_of_the_unit() if "=" in line)
     runtime = [f"/run/{name}" for name in unit["RuntimeDirectory"].split()]
-    assert runtime == [by_flag["run-dir"], subnet_directory]
+    assert runtime == [by_flag["run-dir"], subnet_directory, wg_directory]
     assert f"/var/lib/{unit['StateDirectory']}" == by_flag["state-dir"]
     assert f"/etc/{unit['ConfigurationDirectory']}" == str(Path(CONFIG_FILE).parent)
 

@@ -8,15 +8,17 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from tulle.net.prefix import parse_prefix
 from tulle.testing.faults.network import Address, Network, Weather
+from tulle_wireguard import uapi_socket
 from tulle_wireguard.device import Device
 from tulle_wireguard.endpoint import Endpoint
 from tulle_wireguard.outputs import Outputs
@@ -146,6 +148,15 @@ class World:
                 after = node.device.deadline(self.now)
                 assert after is None or after > self.now, "a deadline that has passed makes loops spin"
         raise AssertionError("more events than anybody needs")
+
+
+@pytest.fixture(autouse=True)
+def wg_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where backends and programs of these tests have their `wg` sockets: not where this machine's are. The path is
+    short, as a socket's must be (unix(7))."""
+    with TemporaryDirectory(prefix="wg-") as directory:
+        monkeypatch.setattr(uapi_socket, "DIRECTORY", Path(directory))
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,20 @@ def test_only_so_many_handshakes_are_done_at_once_and_the_rest_follow_soon() -> 
     assert len(gate.drain(NOW)) == 100 - HANDSHAKES_AT_ONCE
 
 
+def test_asking_for_the_deadline_over_and_over_does_not_put_it_off() -> None:
+    gate = Gate()
+    gate.offer(HANDSHAKES_AT_ONCE + 1)
+    gate.work()
+    now = NOW
+    for _ in range(10):  # an engine asks before each wait, and sleeps until then
+        due = gate.admission.deadline(now)
+        if due <= now:
+            break
+        now = due
+    assert due <= now < NOW + 0.01
+    assert len(gate.work(now)) == 1
+
+
 @pytest.mark.parametrize("gap_s", [0.0002, 0.0001, 0.00007])
 def test_a_steady_flood_costs_no_more_than_the_rate(gap_s: float) -> None:
     gate, now, done = Gate(), NOW, 0

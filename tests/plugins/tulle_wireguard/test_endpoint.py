@@ -38,15 +38,6 @@ def test_other_guesses_than_before_are_news_and_the_place_that_was_proved_is_tri
     assert where.current == ELSEWHERE.without_local()
 
 
-def test_an_order_moves_even_who_was_heard_from() -> None:
-    where = Whereabouts()
-    where.proved(ELSEWHERE)
-    where.moved_to(LEASE)
-    assert where.current == LEASE
-    where.told([PRIVATE])
-    assert where.current == PRIVATE
-
-
 def test_in_silence_all_places_are_tried_in_turn() -> None:
     where = Whereabouts()
     where.told([LEASE, PRIVATE])

@@ -122,6 +122,16 @@ def test_a_state_of_another_version_or_size_is_refused(world: World) -> None:
     raw[0] = 2
     with pytest.raises(ValueError, match="version 2, but this is version 1"):
         handover.decode(msgspec.msgpack.encode(raw))
+    for wrong_place in (
+        [b"123", 1, b""],
+        [bytes(4), 1 << 16, b""],
+        [bytes(4), -1, b""],
+        [bytes(16), 1, bytes(4)],
+    ):
+        raw = msgspec.msgpack.decode(state)
+        raw[3][0][2] = wrong_place
+        with pytest.raises(ValueError, match="no UDP address"):
+            handover.decode(msgspec.msgpack.encode(raw))
     for place, wrong in ((5, b"short"), (8, [0])):
         raw = msgspec.msgpack.decode(state)
         current = raw[3][0][9]

@@ -78,6 +78,16 @@ def test_the_counter_goes_to_its_end_and_no_further() -> None:
     assert a.seal([b"more"], MTU) == []
 
 
+def test_in_a_retired_pair_nothing_is_sealed_and_what_comes_is_opened() -> None:
+    a, b = ends()
+    a.retire()
+    assert not a.may_send(0.0)
+    assert a.seal([b"more"], MTU) == []
+    (sealed,) = b.seal([b"to the end"], MTU)
+    assert a.may_receive(0.0)
+    assert (a.open(b"".join(sealed)) or b"").startswith(b"to the end")
+
+
 @pytest.mark.parametrize("initiator", [True, False])
 def test_a_session_ends_for_both_after_180_seconds(initiator: bool) -> None:
     pair = fresh(initiator=initiator)

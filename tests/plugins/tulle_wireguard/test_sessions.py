@@ -179,22 +179,65 @@ def test_a_psk_that_was_changed_reaches_the_next_handshake(world: World) -> None
     assert b.payloads() == [b"x"]
 
 
-def test_another_key_of_ours_is_used_by_the_next_handshake(world: World) -> None:
+def test_nothing_is_sent_any_more_in_a_session_of_a_key_that_was_replaced(world: World) -> None:
+    """What the other side sends in it is taken, until it knows the new key."""
     a, b = world.pair()
     a.send(b, b"x")
     world.run()
     old = a.device.public
-    a.device.set_private(b"q" * 32)
-    a.send(b, b"the session goes on")
-    world.run()
-    assert b.payloads() == [b"x", b"the session goes on"]
+    a.sent.clear()
+    a.device.set_private(b"q" * 32, world.now)
+    a.send(b, b"waits")
+    b.send(a, b"back")
+    world.run(7)
+    assert set(a.kinds()) == {1}
+    assert (a.payloads(), b.payloads()) == ([b"back"], [b"x"])
     b.knows(a)
     b.device.remove_peer(old)
-    a.send(b, b"renewed")
-    world.run(17)
-    a.send(b, b"with the new key")
-    world.run()
-    assert b.received[-1] == (a.device.public, a.packet(b, b"with the new key"))
+    world.run(6)
+    assert b.received[-1] == (a.device.public, a.packet(b, b"waits"))
+
+
+def test_a_new_key_is_used_at_once_however_young_the_last_handshake_is(world: World) -> None:
+    a, b = world.pair()
+    a.send(b, b"x")
+    world.run(0.5)
+    b.device.remove_peer(a.device.public)
+    a.device.set_private(b"q" * 32, world.now)
+    b.knows(a)
+    a.send(b, b"y")
+    world.run(0.5)
+    assert b.payloads() == [b"x", b"y"]
+
+
+def test_a_handshake_that_a_wrong_key_began_is_begun_anew_with_the_right_one(world: World) -> None:
+    a, b = world.nodes
+    a.knows(b)
+    a.send(b, b"waits")
+    world.run(2)
+    assert a.kinds() == [1]
+    a.device.set_private(b"q" * 32, world.now)
+    b.knows(a)
+    world.run(0.1)
+    assert b.payloads() == [b"waits"]
+
+
+def test_a_session_that_is_confirmed_after_its_key_was_replaced_carries_nothing_back(world: World) -> None:
+    """b has answered a, whose first packet in the session comes when b has another key."""
+    a, b = world.pair()
+    a.send(b, b"x")
+    world.run(0.025)  # there and back; what confirms it is on its way
+    assert b.kinds() == [2]
+    old = b.device.public
+    b.device.set_private(b"q" * 32, world.now)
+    b.send(a, b"with the new key")
+    world.run(0.2)
+    assert b.payloads() == [b"x"]
+    assert 4 not in b.kinds()
+    a.knows(b)
+    a.device.remove_peer(old)
+    world.run(6)
+    assert a.payloads()[-1] == b"with the new key"
 
 
 def test_both_may_start_at_once(world: World) -> None:

@@ -64,6 +64,19 @@ def test_silence_counts_from_the_first_send_that_was_not_answered() -> None:
     assert list(one.expire(NOW + 26)) == [Action.START_HANDSHAKE]
 
 
+def test_a_handshake_that_cannot_succeed_is_tried_anew_at_once_and_for_another_ninety_seconds() -> None:
+    one = timers()
+    one.try_now(NOW)
+    assert running(one) == {}  # none is being tried
+    one.happened(Event.SENT_INITIATION, NOW)
+    one.try_now(NOW + 4)
+    assert list(one.expire(NOW + 4)) == [Action.RETRY_HANDSHAKE]
+    one.happened(Event.SENT_INITIATION, NOW + 4)
+    assert list(one.expire(NOW + 93)) == [Action.RETRY_HANDSHAKE]
+    one.happened(Event.SENT_INITIATION, NOW + 93)
+    assert list(one.expire(NOW + 99)) == [Action.GIVE_UP]
+
+
 def test_what_was_received_is_answered_within_ten_seconds_once() -> None:
     one = timers()
     one.happened(Event.RECEIVED_DATA, NOW)
