@@ -8,7 +8,7 @@ rtwire    pure: the same for what comes by the thousand: routes, neighbours, FDB
 rtsocket  sends those in batches and reads dumps of them
 netlink   reads what is there, applies the difference
 ethtool   checksum offload of a link
-monitor   wakes when somebody changed links, addresses or routes
+watch     wakes on a netlink socket; monitor: when somebody changed links, addresses or routes
 nft       nftables commands in this process, by libnftables; nft_table: pure, a table as wanted and as listed;
           nft_priorities: where our chains stand; nft_watch: wakes when somebody changed the ruleset
 conntrack drops tracked connections of subnets that have gone

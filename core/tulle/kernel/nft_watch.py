@@ -1,16 +1,16 @@
 """Wakes when somebody changed the nftables ruleset of this network namespace, and tells its generation.
 
 Every transaction (nft, libnftables, iptables-nft) gives the ruleset a new generation, and the kernel tells whoever
-listens. What happened is not decoded: the answer is to compare what is wanted with what is there. The old iptables has
-no such events.
+listens. The old iptables has no such events.
 """
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from collections.abc import Callable
+
+from tulle.kernel.watch import DEBOUNCE_S, NetlinkWatch
 
 # linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
 NETLINK_NETFILTER = 12
@@ -29,58 +29,22 @@ NFGENMSG = struct.Struct("=BBH")
 GENERATION = struct.Struct(">HHI")
 """struct nlattr and the number; the attribute's own two fields are in the machine's order and not looked at."""
 
-DEBOUNCE_S = 0.05
-DRAIN_MAX = 10_000
-"""Messages read at one wake-up; what is left wakes again."""
 ANSWER_BYTES = 4096
 
 
-class RulesetWatch:
-    """Calls `wake()` in the running loop after a change, soon after the first of a burst and then at most every
-    `debounce_s` seconds. Our own changes wake it as well."""
+class RulesetWatch(NetlinkWatch):
+    """See the module and `watch`."""
 
     def __init__(self, wake: Callable[[], object], debounce_s: float = DEBOUNCE_S) -> None:
         """Raises OSError where this kernel has no nftables or the right (CAP_NET_ADMIN) is missing."""
-        self._wake = wake
-        self._debounce_s = debounce_s
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._socket = _socket()
+        opened = _socket()
         try:
-            self._socket.bind((0, 0))
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
-            self._listen()
-        except BaseException:
-            self._socket.close()
+            opened.bind((0, 0))
+            opened.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+        except OSError:
+            opened.close()
             raise
-
-    def close(self) -> None:
-        """No wake-up comes after this. May be called twice."""
-        if self._socket.fileno() < 0:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
-
-    def _listen(self) -> None:
-        self._timer = None
-        self._loop.add_reader(self._socket, self._readable)
-
-    def _readable(self) -> None:
-        """Drains first: a change that comes after that wakes again."""
-        self._drain()
-        self._loop.remove_reader(self._socket)
-        self._timer = self._loop.call_later(self._debounce_s, self._listen)
-        self._wake()
-
-    def _drain(self) -> None:
-        """The beginning of each message is enough: the kernel drops the rest."""
-        for _ in range(DRAIN_MAX):
-            try:
-                self._socket.recv(1)
-            except OSError:  # nothing left; or ENOBUFS: messages were lost, which says all that we ask
-                return
+        super().__init__(opened, wake, debounce_s)
 
 
 def generation() -> int:
