@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tulle.contracts.specs import ApiMethod, BackendSpec, EncapsulationSpec
+from tulle.contracts.specs import ApiMethod, BackendSpec, DoctorCheck, EncapsulationSpec
 from tulle.hookspecs import hookimpl
 from tulle_wireguard.options import WireguardOptions
 
@@ -43,6 +43,17 @@ def tulle_api_methods() -> list[ApiMethod]:
     from tulle_wireguard.methods import METHODS
 
     return list(METHODS)
+
+
+@hookimpl
+def tulle_doctor_checks() -> list[DoctorCheck]:
+    return [
+        DoctorCheck(
+            name="wireguard-sockets",
+            factory="tulle_wireguard.doctor:check",
+            summary="No socket of wg is left of a tulled that is gone.",
+        )
+    ]
 
 
 @hookimpl

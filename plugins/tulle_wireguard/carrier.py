@@ -14,7 +14,6 @@ import logging
 import os
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,6 @@ NO_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 APPLY_S = 5.0
 """For the forwarder to take a change: it needs milliseconds, unless it is just being started."""
 STATS_S = 2.0
-SILENT_S = 10.0
-"""A forwarder answers within milliseconds; one that does not for so long is replaced."""
 STOP_S = 2.0
 PORT_TRIES = 50
 """A port that the kernel chose for one family may be in use in the other."""
@@ -232,17 +229,11 @@ class Carrier:
         try:
             self._send_whole(session)
             self._give_descriptors(session)
-            heard = time.monotonic()
             while True:
-                try:
-                    async with asyncio.timeout(STATS_S):
-                        message = await session.receive()
-                except TimeoutError:
-                    if time.monotonic() - heard > SILENT_S:
-                        raise WorkerGone(f"it has said nothing for {SILENT_S:.0f} s") from None
+                message = await session.next_within(STATS_S)
+                if message is None:
                     self._ask(session)
                 else:
-                    heard = time.monotonic()
                     await self._take(session, message)
         finally:
             self._session = None

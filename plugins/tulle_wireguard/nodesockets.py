@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -78,13 +79,19 @@ async def take_away() -> list[str]:
     return await asyncio.to_thread(remove_dead, uapi_socket.DIRECTORY)
 
 
+def dead_sockets(directory: Path) -> list[Path]:
+    """Of a node's devices, and served by nobody: one that is served is another node's, with network namespaces of one
+    file system, or another program's. Raises OSError where nobody may look."""
+    places = (directory / f"{device}.sock" for device in (DEVICE, DEVICE_V6))
+    return [
+        one for one in places if one.is_socket() and os.access(one, os.W_OK) and not somebody_listens(one)
+    ]
+
+
 def remove_dead(directory: Path) -> list[str]:
-    """Only those of a node's devices, and none that is served: that is another node's, with network namespaces of one
-    file system, or another program's. Raises OSError."""
+    """Raises OSError."""
     lines = []
-    for device in (DEVICE, DEVICE_V6):
-        path = directory / f"{device}.sock"
-        if path.is_socket() and not somebody_listens(path):
-            path.unlink(missing_ok=True)
-            lines.append(f"{path}: removed")
+    for path in dead_sockets(directory):
+        path.unlink(missing_ok=True)
+        lines.append(f"{path}: removed")
     return lines

@@ -274,4 +274,5 @@ def test_every_flag_of_tulled_is_in_the_group_of_whom_it_is_from() -> None:
     assert "node-name" in by_name["core"]
     assert by_name["sqlite"] == {"sqlite-file"}
     assert "etcd-endpoints" in by_name["etcd"]
-    assert "ip-masq" in by_name[""]
+    assert "ip-masq" in by_name["masquerade"]
+    assert "kube-api-url" in by_name[""]

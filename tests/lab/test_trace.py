@@ -268,3 +268,19 @@ def test_after_a_dead_tunnel_the_trace_names_the_route_that_refuses(registry: Re
         assert (steps[-1]["name"], steps[-1]["ok"]) == ("route", False)
         assert "unreachable 10.42.0.0/16" in steps[-1]["rule"]
         assert probe is None
+
+
+def test_each_of_two_devices_is_a_tunnel_and_the_doctor_looks_at_both(registry: Registry) -> None:
+    with Lab(nodes=2, pods=1, family="dual", backend="wireguard", registry=registry) as made:
+        for family, device, port in ((4, "tulle-wg", 51820), (6, "tulle-wg-v6", 51821)):
+            steps, probe = traced(made, made.address("n2/p1", family))
+            by_name = {one["name"]: one for one in steps}
+            assert f"{device} (up, MTU 1420): read by the forwarder" in by_name["tunnel"]["what"]
+            assert f"over IPv{family}, to port {port}/udp" in by_name["encapsulation"]["what"]
+            assert probe is not None
+            assert probe["arrived"]
+        words = [word for check in ("port", "mtu", "wireguard-sockets") for word in ("--check", check)]
+        found = json.loads(tulle(made, "doctor", *words, "-o", "json").stdout)["findings"]
+        subjects = {one["subject"] for one in found}
+        assert {"port 51820/udp", "port 51821/udp", "tulle-wg", "tulle-wg-v6"} <= subjects
+        assert {one["severity"] for one in found} == {"ok"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab.wgnet import SOCKETS, TULLE_WG, Key, Net, net, wait_for
-from tulle_wireguard.carrier import SILENT_S
+from tulle.worker.session import SILENT_S
 from tulle_wireguard.crypto import public_key
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-tulle-wg")]

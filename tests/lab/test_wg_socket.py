@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -149,3 +151,23 @@ def test_another_key_of_the_node_is_shown(
     fresh = wg.dump("n2")[0][1]
     eventually(lambda: fresh in wg.dump("n1")[1])
     assert lab.ping("n1/p1", "n2/p1", 2) == 2
+
+
+def test_down_takes_away_the_sockets_of_a_tulled_that_was_killed(lab: Lab, wg: Stock) -> None:
+    lab.kill_tulled("n2")
+    try:
+        paths = [f"/var/run/wireguard/{device}.sock" for device in DEVICES]
+        told = lab.run("n2", [sys.executable, "-m", "tulle.cli.main", "doctor", "-o", "json"], check=False)
+        left = [
+            one["subject"]
+            for one in json.loads(told.stdout)["findings"]
+            if (one["check"], one["severity"]) == ("wireguard-sockets", "warning")
+        ]
+        assert left == paths
+        done = lab.run("n2", [sys.executable, "-m", "tulle.cli.main", "down"])
+        assert all(f"{path}: removed" in done.stdout.splitlines() for path in paths)
+        assert lab.run("n2", ["ls", "/var/run/wireguard"]).stdout == ""
+    finally:
+        lab.start_tulled("n2")
+        lab.wait_ready()
+    assert sorted(wg("n2", "show", "interfaces").stdout.split()) == sorted(DEVICES)

@@ -14,6 +14,7 @@ from tulle.node.answers import DownAnswer
 from tulle.node.client import ApiError, Client, NotRunning
 from tulle.node.down import remove_all
 from tulle.node.rundir import Record, RunDir
+from tulle.plugins import load_plugins
 from tulle.worker.processes import kill, wait_for_end
 
 ANSWER_S = 3.0
@@ -33,7 +34,7 @@ def down(access: StoreAccess, release: bool, output: str) -> None:
     lines, released = _ask(run_dir, release)
     if lines is None:
         _check_rights()
-        lines = _end_tulled(run_dir) + asyncio.run(remove_all(run_dir))
+        lines = _end_tulled(run_dir) + asyncio.run(remove_all(run_dir, load_plugins()))
     lines = with_vanished(lines, before, asyncio.run(ours()))
     if release and not released:
         lines.append(_release(access, record))
@@ -91,6 +92,14 @@ def _end_tulled(run_dir: RunDir) -> list[str]:
     return [f"tulled {pid}: did not answer and was ended"]
 
 
+def _which_store(access: StoreAccess) -> str:
+    return (
+        f"it is not known which store holds it, since no record of the last tulled is left in {access.config.run_dir} "
+        "(an earlier `tulle down` takes it away), and there is no embedded store here. Name the store as tulled was "
+        "told it: `tulle down --release --etcd-endpoints=...`, or --store with that store's flags"
+    )
+
+
 def _release(access: StoreAccess, record: Record | None) -> str:
     """Without a tulled: by the record of the last one, or by --node-name and the id in the state directory."""
     from tulle.lease.offline import release_node
@@ -108,6 +117,8 @@ def _release(access: StoreAccess, record: Record | None) -> str:
     try:
         released = access.run(lambda store: release_node(store, access.prefix, node, own_id))
     except NoStore as error:
+        if access.guessed:
+            return f"lease of {node}: not released: {_which_store(access)}"
         return f"lease of {node}: there was none: {error}"
     if released:
         return f"lease of {node}: released"

@@ -73,7 +73,7 @@ class Written(msgspec.Struct, frozen=True):
 
 def wanted_config(backend: str, backend_options: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
     """The JSON object that the flags describe, unchecked."""
-    config: dict[str, Any] = {"Backend": {"Type": backend, **dict(map(_option, backend_options))}}
+    config: dict[str, Any] = {"Backend": {"Type": backend, **dict(map(key_value, backend_options))}}
     if given["ipv6_network"]:
         config |= {"EnableIPv6": True, "IPv6Network": given["ipv6_network"]}
         if given["ipv6_subnet_len"] is not None:
@@ -87,7 +87,7 @@ def wanted_config(backend: str, backend_options: tuple[str, ...], given: dict[st
     return config
 
 
-def _option(text: str) -> tuple[str, Any]:
+def key_value(text: str) -> tuple[str, Any]:
     """KEY=VALUE; the value is JSON where it can be, else text."""
     key, equals, value = text.partition("=")
     if not equals or not key:

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tulle.cli.init import key_value
 from tulle.cli.output import as_data, output_option, table
 from tulle.cli.words import Words
+
+if TYPE_CHECKING:
+    from tulle.lab import Lab
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_NAME = "default"
 
 name_option = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab.")
+
+
+def cluster_options(command: F) -> F:
+    """What a lab is made of, for those that make one."""
+    options = [
+        click.option(
+            "--backend",
+            default="udp",
+            show_default=True,
+            help='How packets reach other nodes; "none": not at all.',
+        ),
+        click.option(
+            "--backend-option",
+            "backend_options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A key of Backend in the network config; VALUE may be JSON. Repeat it for more.",
+        ),
+        click.option("--engine", default="auto", show_default=True, help="What moves the packets."),
+        click.option("--store", default="sqlite", show_default=True, type=click.Choice(["sqlite", "etcd"])),
+        click.option(
+            "--family",
+            default="4",
+            show_default=True,
+            type=click.Choice(["4", "6", "dual"]),
+            help="IP versions.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group(cls=Words)
@@ -29,22 +67,13 @@ def lab() -> None:
 @lab.command()
 @click.option("--nodes", default=3, show_default=True)
 @click.option("--pods", default=2, show_default=True, help="On each node.")
-@click.option(
-    "--backend", default="udp", show_default=True, help='How packets reach other nodes; "none": not at all.'
-)
-@click.option("--engine", default="auto", show_default=True, help="What moves the packets.")
-@click.option("--store", default="sqlite", show_default=True, type=click.Choice(["sqlite", "etcd"]))
-@click.option(
-    "--family", default="4", show_default=True, type=click.Choice(["4", "6", "dual"]), help="IP versions."
-)
+@cluster_options
 @name_option
 @output_option
 def up(output: str, **given: Any) -> None:
     """Build a lab that stays until `tulle lab down`."""
-    from tulle.lab import Lab
-
+    made = wanted_lab(**given)
     with explained():
-        made = Lab(**given)
         made.up(said=lambda step: click.echo(f"  {step}", err=output != "text"))
         made.detach()
     plan = made.plan
@@ -131,21 +160,32 @@ def down(name: str, output: str) -> None:
 
 
 @lab.command()
-@click.option("--engine", default="auto", show_default=True, help="What moves the packets.")
-@click.option("--store", default="sqlite", show_default=True, type=click.Choice(["sqlite", "etcd"]))
-@click.option(
-    "--family", default="4", show_default=True, type=click.Choice(["4", "6", "dual"]), help="IP versions."
-)
+@cluster_options
 def demo(**given: Any) -> None:
     """Build three nodes, show what tulle does, take them down. Under a minute."""
-    from tulle.lab import Lab
     from tulle.lab import demo as show
 
     def title(text: str) -> None:
         click.secho(f"\n{text}", bold=True)
 
+    made = wanted_lab(**given)
     with explained():
-        show.run(Lab(**given), title, lambda text: click.echo(f"  {text}"))
+        show.run(made, title, lambda text: click.echo(f"  {text}"))
+
+
+def wanted_lab(*, backend: str, backend_options: tuple[str, ...], **given: Any) -> Lab:
+    """A lab that is not up. Raises ConfigError where its tulleds would refuse their network config, before anything
+    is built for them."""
+    from tulle.lab import Lab
+    from tulle.lab.plan import NO_BACKEND
+    from tulle.node.network import check_network
+    from tulle.plugins import load_plugins
+
+    made = Lab(backend=backend, backend_options=dict(map(key_value, backend_options)), **given)
+    if backend != NO_BACKEND:
+        for warning in check_network(json.dumps(made.plan.network_config()), load_plugins()).warnings:
+            click.echo(f"warning: {warning}", err=True)
+    return made
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tulle.cli.words import Words
 WORDS = {
     "completion": ("tulle.cli.completion:completion", "Print a completion script for a shell."),
     "config": ("tulle.cli.config:config", "Show, set or check the network config in the store."),
+    "docker-opts": ("tulle.cli.dockeropts:docker_opts", "Write Docker's options for this node's subnet."),
     "doctor": ("tulle.cli.doctor:doctor", "What is wrong with this node, and what mends it."),
     "down": ("tulle.cli.down:down", "Take away everything that tulle made on this node."),
     "forwarder": ("tulle.cli.forwarder:forwarder", "Let a new forwarder take over from the running one."),

@@ -46,6 +46,8 @@ class StoreAccess(msgspec.Struct, frozen=True):
     because: str
     node_given: bool = False
     """The node's name is not merely the host's."""
+    guessed: bool = False
+    """Nothing says which store is meant: no flag, no tulled, no config file, no record of the last tulled."""
 
     @property
     def prefix(self) -> str:
@@ -174,7 +176,8 @@ def find_store(plugins: Plugins, given: Mapping[str, str | None]) -> StoreAccess
     assert config is not None  # no flag here asks for help or version
     node_given = NODE_NAME in settings.parsed.given
     config, because = _place(settings, config, plugins)
-    return StoreAccess(plugins, config, because, node_given)
+    guessed = because.startswith(SINGLE_MACHINE)
+    return StoreAccess(plugins, config, because, node_given, guessed)
 
 
 def _place(settings: Settings, config: DaemonConfig, plugins: Plugins) -> tuple[DaemonConfig, str]:

@@ -42,13 +42,13 @@ def trace(access: StoreAccess, destination: str, family: Family | None, no_probe
         raise click.BadParameter(str(error), param_hint="DESTINATION") from error
     way = steps(seen)
     verdict = None
-    if way[-1].ok and not no_probe:
+    if not way[-1].stops and not no_probe:
         from tulle.trace.probe import probe
 
         verdict = judge(probe(seen))
     if not as_data(Trace(destination, str(seen.target.address), way, verdict), output):
         show(way, verdict)
-    if not way[-1].ok or (verdict is not None and not verdict.arrived):
+    if way[-1].stops or (verdict is not None and not verdict.arrived):
         raise SystemExit(1)
 
 
@@ -67,7 +67,10 @@ async def looked(
 def show(way: list[Step], verdict: Verdict | None) -> None:
     table(
         ("", "STEP", "WHAT", "RULE"),
-        [("ok" if one.ok else "stop", one.name, one.what, one.rule or "-") for one in way],
+        [
+            ("ok" if one.ok else "part" if one.part else "stop", one.name, one.what, one.rule or "-")
+            for one in way
+        ],
     )
     if verdict is None:
         return

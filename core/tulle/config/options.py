@@ -1,7 +1,8 @@
 """A plugin's settings, as JSON brings them, into the plugin's own type.
 
 Keys match the type's field names without regard to case, as flannel's do. Values are taken strictly: "8285"
-is text and no number. Each field is converted by itself, so that all problems are found at once.
+is text and no number. Each field is converted by itself, so that all problems are found at once; the type's own checks
+(`__post_init__`) raise the first they meet, so they are asked again without what they complained of.
 """
 
 from __future__ import annotations
@@ -50,9 +51,13 @@ def convert_options(
             problems.append(
                 ConfigProblem(f"{where}.{field.encode_name}", None, _expected(field.type), "is missing")
             )
-    if problems:
+    made: Options | None = None
+    if all(field.name in values for field in fields.values() if field.required):
+        made, refused = _made(type, values)
+        problems += [ConfigProblem(where, None, "", text) for text in refused]
+    if problems or made is None:
         raise ConfigError(problems, where)
-    return _made(type, values, where), tuple(unknown)
+    return made, tuple(unknown)
 
 
 def _convert(
@@ -66,12 +71,35 @@ def _convert(
         problems.append(ConfigProblem(f"{where}.{field.encode_name}", text, expected, "does not fit"))
 
 
-def _made(type: type[Options], values: dict[str, Any], where: str) -> Options:
-    """The type's own checks, over all values together; their text says what would be right."""
+def _made(type: type[Options], values: Mapping[str, Any]) -> tuple[Options | None, list[str]]:
+    """By the type's own checks, over all values together; what they refuse, in texts that say what would be right.
+
+    A complaint is about those values without which it is another one, or none: they are left out, and the rest is
+    asked again. A value that is required cannot be left out, so what is wrong beside it is told the next time."""
+    required = {field.name for field in msgspec.structs.fields(type) if field.required}
+    rest = dict(values)
+    texts: list[str] = []
+    made, text = _try(type, rest)
+    while made is None:
+        texts.append(text)
+        blamed = [
+            name
+            for name in rest.keys() - required
+            if _try(type, {key: value for key, value in rest.items() if key != name})[1] != text
+        ]
+        if not blamed:
+            break
+        for name in blamed:
+            del rest[name]
+        made, text = _try(type, rest)
+    return (None if texts else made), texts
+
+
+def _try(type: type[Options], values: Mapping[str, Any]) -> tuple[Options | None, str]:
     try:
-        return type(**values)
+        return type(**values), ""
     except (ValueError, TypeError) as error:
-        raise ConfigError([ConfigProblem(where, None, "", str(error))], where) from None
+        return None, str(error)
 
 
 def _is_secret(annotation: Any) -> bool:

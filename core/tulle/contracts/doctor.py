@@ -77,7 +77,9 @@ class DoctorContext(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 0
     """Of a pod's packet, as subnet.env is to say it; 0: not known."""
     port: int = 0
-    """The UDP port of the backend, where it has one."""
+    """The UDP port of the backend, where it has one; its first."""
+    ports: tuple[int, ...] = ()
+    """All UDP ports of the backend, `port` among them; in the order of `devices` where each device has its own."""
     overhead_bytes: Mapping[Family, int] = {}
     """What a packet grows by, by the family of the outer header."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from tulle import __version__
 from tulle.contracts.backend import JsonObject
 from tulle.contracts.doctor import DoctorContext, Finding
 from tulle.node.rundir import RunDir
-from tulle.worker.processes import running
 
 UNIT_FILES = (
     Path("/etc/systemd/system/tulled.service"),
@@ -25,10 +24,10 @@ async def tulled(ctx: DoctorContext) -> list[Finding]:
 
 
 async def forwarder(ctx: DoctorContext) -> list[Finding]:
-    marks = RunDir(ctx.run_dir).forwarder_marks
-    processes = {pid: fingerprint(Path(f"/proc/{pid}/cmdline")) for pid in running(marks)}
-    plane = ctx.status.get("dataplane", {}) if ctx.status is not None else None
-    return judge_forwarder(processes, plane, start_command("restart"))
+    processes: dict[str, dict[int, str]] = {}
+    for pid, plane in RunDir(ctx.run_dir).forwarders().items():
+        processes.setdefault(plane, {})[pid] = fingerprint(Path(f"/proc/{pid}/cmdline"))
+    return judge_forwarders(processes, ctx.status, start_command("restart"))
 
 
 def start_command(verb: str) -> str:
@@ -81,6 +80,24 @@ def _problem(one: JsonObject) -> Finding:
     )
 
 
+def judge_forwarders(
+    processes: Mapping[str, dict[int, str]],
+    status: JsonObject | None,
+    restart: str,
+    version: str = __version__,
+) -> list[Finding]:
+    """Pure. Of all planes; those of a name that tulled does not know are strays."""
+    told = {} if status is None else {"": status.get("dataplane", {}), **status.get("second_dataplanes", {})}
+    found = judge_forwarder(processes.get("", {}), told.get(""), restart, version)
+    for plane in sorted({*processes, *told} - {""}):
+        here = processes.get(plane, {})
+        if status is not None and plane not in told:
+            found += _strays(here)
+        else:
+            found += judge_forwarder(here, told.get(plane), restart, version)
+    return found
+
+
 def judge_forwarder(
     processes: dict[int, str], plane: JsonObject | None, restart: str, version: str = __version__
 ) -> list[Finding]:
@@ -109,7 +126,10 @@ def judge_forwarder(
 
 def _too_many(processes: Collection[int], plane: JsonObject | None) -> list[Finding]:
     known = plane.get("forwarder_pid") if plane is not None else None
-    strays: Sequence[int] = [pid for pid in processes if pid != known] if known else list(processes)[1:]
+    return _strays([pid for pid in processes if pid != known] if known else list(processes)[1:])
+
+
+def _strays(pids: Iterable[int]) -> list[Finding]:
     return [
         Finding(
             severity="warning",
@@ -118,7 +138,7 @@ def _too_many(processes: Collection[int], plane: JsonObject | None) -> list[Find
             why="two processes read the same tunnel: a part of the packets goes by what is no longer true",
             mend=f"kill {pid}",
         )
-        for pid in strays
+        for pid in pids
     ]
 
 

@@ -73,14 +73,18 @@ def needs(ctx: DoctorContext) -> list[Needed]:
         back: Packet = {**both, "saddr": there, "daddr": _pod(mine), "iif": tunnel}
         found.append(Needed("forward", f"packets of this node's pods into {tunnel}", out))
         found.append(Needed("forward", f"packets from {tunnel} to this node's pods", back))
-    if ctx.port and ctx.link:
-        outer = {one.version for peer in ctx.peers for one in peer.endpoints[:1]} or set(ctx.families)
+    outer = {one.version for peer in ctx.peers for one in peer.endpoints[:1]} or set(ctx.families)
+    for port in _ports(ctx) if ctx.link else ():
         for family in sorted(outer):
-            datagram = {"family": str(family), "proto": "udp", "dport": str(ctx.port), "state": "new"}
-            what = f"the backend's datagrams (port {ctx.port}/udp)"
+            datagram = {"family": str(family), "proto": "udp", "dport": str(port), "state": "new"}
+            what = f"the backend's datagrams (port {port}/udp)"
             found.append(Needed("input", what, {**datagram, "iif": ctx.link}))
             found.append(Needed("output", what, {**datagram, "oif": ctx.link}))
     return found
+
+
+def _ports(ctx: DoctorContext) -> tuple[int, ...]:
+    return ctx.ports or tuple(filter(None, [ctx.port]))
 
 
 def _pod(subnet: Prefix) -> str:
@@ -133,7 +137,7 @@ def _mends(chain: Chain, hook: str, families: Sequence[str], ctx: DoctorContext)
     if chain.tool == "nft":
         insert = f"nft insert rule {chain.family} {chain.table} {chain.name}"
         if hook != "forward":
-            return [f"{insert} udp dport {ctx.port} accept"]
+            return [f"{insert} udp dport {port} accept" for port in _ports(ctx)]
         words = {4: "ip", 6: "ip6"}
         return [
             f"{insert} {words[one.version]} {end} {one} accept"
@@ -143,7 +147,7 @@ def _mends(chain: Chain, hook: str, families: Sequence[str], ctx: DoctorContext)
         ]
     insert = f"{chain.tool} -I {chain.name}"
     if hook != "forward":
-        return [f"{insert} -p udp --dport {ctx.port} -j ACCEPT"]
+        return [f"{insert} -p udp --dport {port} -j ACCEPT" for port in _ports(ctx)]
     return [
         f"{insert} {end} {one} -j ACCEPT"
         for one in ctx.networks

@@ -59,7 +59,7 @@ def _rule(line: str) -> tuple[str, Rule]:
         words = shlex.split(line)
     except ValueError:  # a quote without its end
         words = line.split()
-    chain, tests, verdict, target = [*words, ""][1], [], "", ""
+    chain, tests, verdict, target, comment = [*words, ""][1], [], "", "", ""
     position, negated = 2, False
     while position < len(words):
         word = words[position]
@@ -75,7 +75,9 @@ def _rule(line: str) -> tuple[str, Rule]:
             verdict, target = _verdict(word, value)
             position += 1
         elif word in ("-m", "--comment"):
-            if word == "-m" and value not in _NEUTRAL_MODULES:
+            if word == "--comment":
+                comment = value
+            elif value not in _NEUTRAL_MODULES:
                 tests.append(Test(""))
             position += 1
         elif verdict == "":
@@ -84,7 +86,7 @@ def _rule(line: str) -> tuple[str, Rule]:
             )  # an option, or its argument, that is not known; behind -j they are the target's
         negated = False
     known: Verdict = verdict  # type: ignore[assignment]  # "" or what _verdict gave
-    return chain, Rule(tuple(tests), known, target, line)
+    return chain, Rule(tuple(tests), known, target, line, comment)
 
 
 def _verdict(word: str, target: str) -> tuple[Verdict, str]:

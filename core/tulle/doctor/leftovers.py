@@ -11,7 +11,6 @@ from tulle.kernel.state import RTPROT_TULLE, SeenRoute, WantedRoute
 from tulle.kernel.underlay import LocalLink
 from tulle.net.prefix import Prefix
 from tulle.node.rundir import RunDir
-from tulle.worker.processes import running
 
 RTPROT_KERNEL = 2
 """The route to a network that an interface has an address of (linux/rtnetlink.h)."""
@@ -25,7 +24,7 @@ async def check(ctx: DoctorContext) -> list[Finding]:
         seen = await netlink.surroundings()
     ours = [one.route for one in routes if one.protocol == RTPROT_TULLE]
     links = [one for one in seen.links if one.ours]
-    if ctx.status is None and not any(running(RunDir(ctx.run_dir).forwarder_marks)):
+    if ctx.status is None and not RunDir(ctx.run_dir).forwarders():
         found = judge_orphans(ours, links, start_command("start"))
     else:
         found = judge_ours(ours, ctx.networks)

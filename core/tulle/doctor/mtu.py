@@ -20,11 +20,19 @@ async def check(ctx: DoctorContext) -> list[Finding]:
         family: cost for family, cost in ctx.overhead_bytes.items() if family in outer
     }
     env = reading.text(ctx.subnet_file)
+    costs = overhead or dict(ctx.overhead_bytes)
     found = [
-        judge_tunnel(ctx, links.get(ctx.link), links.get(ctx.device), overhead or dict(ctx.overhead_bytes)),
-        judge_subnet_env(str(ctx.subnet_file), env, ctx.mtu or links.get(ctx.device)),
+        judge_tunnel(ctx, links.get(ctx.link), links.get(device), costs, device)
+        for device in ctx.devices or (ctx.device,)
     ]
+    found.append(judge_subnet_env(str(ctx.subnet_file), env, pods_mtu(ctx, links)))
     return found + judge_bridges(ctx, {one.name: one.mtu for one in seen.links if _has_pods(ctx, one)}, links)
+
+
+def pods_mtu(ctx: DoctorContext, links: Mapping[str, int]) -> int | None:
+    """What a pod may send: by all of the tunnel's devices, so the smallest counts. None: there is no tunnel. Pure."""
+    there = [links[one] for one in ctx.devices or (ctx.device,) if one in links]
+    return ctx.mtu or min(there, default=None)
 
 
 def _has_pods(ctx: DoctorContext, link: object) -> bool:
@@ -38,24 +46,29 @@ def _has_pods(ctx: DoctorContext, link: object) -> bool:
 
 
 def judge_tunnel(
-    ctx: DoctorContext, underlay: int | None, tunnel: int | None, overhead: Mapping[Family, int]
+    ctx: DoctorContext,
+    underlay: int | None,
+    tunnel: int | None,
+    overhead: Mapping[Family, int],
+    device: str = "",
 ) -> Finding:
-    """Pure; MTUs in bytes, None where the interface is not there."""
+    """Pure; MTUs in bytes, None where the interface is not there. `device`: of the tunnel; "": its only one."""
+    device = device or ctx.device
     if tunnel is None or underlay is None or not overhead:
         return Finding(
             severity="skipped",
-            subject=ctx.device or "tunnel",
+            subject=device or "tunnel",
             what="there is no tunnel, or no underlay, to compare",
         )
     cost = min(overhead.values())
     needed = tunnel + cost
     if underlay >= needed:
         what = f"{tunnel} and {cost} of encapsulation fit into {ctx.link}'s {underlay}"
-        return Finding(severity="ok", subject=ctx.device, what=what)
+        return Finding(severity="ok", subject=device, what=what)
     return Finding(
         severity="error" if underlay < needed // 2 else "warning",
         subject=ctx.link,
-        what=f"its MTU is {underlay}, but full packets of {ctx.device} need {needed} ({tunnel} and {cost})",
+        what=f"its MTU is {underlay}, but full packets of {device} need {needed} ({tunnel} and {cost})",
         why="each of them is cut into fragments, or dropped where fragments are not allowed: small pings pass, "
         "transfers are slow or hang",
         mend=f"ip link set dev {ctx.link} mtu {needed}  # or restart tulled, which then takes the smaller one",
@@ -90,7 +103,7 @@ def judge_subnet_env(path: str, text: str | None, tunnel: int | None) -> Finding
 
 def judge_bridges(ctx: DoctorContext, bridges: Mapping[str, int], links: Mapping[str, int]) -> list[Finding]:
     """Pure. `bridges`: interfaces with an address of our subnets."""
-    tunnel = ctx.mtu or links.get(ctx.device)
+    tunnel = pods_mtu(ctx, links)
     return [
         Finding(
             severity="warning",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from tulle.doctor.ruleset import Chain, Rule, Test, Verdict
 
@@ -37,16 +39,22 @@ def _chains(text: str) -> list[Chain]:
     listed = json.loads(text)
     if not isinstance(listed, dict) or not isinstance(listed.get("nftables"), list):
         raise ValueError("it is not a list of nftables objects")
+    return chains(listed["nftables"])
+
+
+def chains(listed: Iterable[Mapping[str, Any]]) -> list[Chain]:
+    """Of nftables objects. Raises KeyError, TypeError, AttributeError or IndexError where they are none."""
     rules: dict[tuple[str, str, str], list[Rule]] = {}
     heads: list[dict[str, Any]] = []
-    for one in listed["nftables"]:
+    for one in listed:
         if "chain" in one and one["chain"].get("family") in FAMILIES:
             heads.append(one["chain"])
         elif "rule" in one and one["rule"].get("family") in FAMILIES:
             rule = one["rule"]
-            rules.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(
-                _rule(rule.get("expr", []))
+            made = msgspec.structs.replace(
+                _rule(rule.get("expr", [])), comment=rule.get("comment", ""), handle=rule.get("handle", 0)
             )
+            rules.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(made)
     return [
         Chain(
             tool="nft",

@@ -9,25 +9,27 @@ from tulle.contracts.doctor import DoctorContext, Finding
 from tulle.doctor import reading
 from tulle.kernel.holders import Holder, port_inodes, udp_port_holders
 from tulle.node.rundir import RunDir
-from tulle.worker.processes import running
 
 
 async def check(ctx: DoctorContext) -> list[Finding]:
     run_dir = RunDir(ctx.run_dir)
-    ours = {*running(run_dir.forwarder_marks), *filter(None, [run_dir.holder()])}
-    holders = udp_port_holders(ctx.port)
-    device = "" if holders else await vxlan_device(ctx)
-    return judge(ctx.port, holders, ours, bound(ctx.port), ctx.status is not None, device)
+    ours = {*run_dir.forwarders(), *filter(None, [run_dir.holder()])}
+    found: list[Finding] = []
+    for port in ctx.ports or (ctx.port,):
+        holders = udp_port_holders(port)
+        device = "" if holders else await vxlan_device(ctx, port)
+        found += judge(port, holders, ours, bound(port), ctx.status is not None, device)
+    return found
 
 
-async def vxlan_device(ctx: DoctorContext) -> str:
+async def vxlan_device(ctx: DoctorContext, port: int) -> str:
     """That of our devices by which the kernel itself has the port."""
     from tulle.kernel.netlink import Netlink
 
     async with Netlink() as netlink:
         for name in ctx.devices:
             facts = await netlink.link(name)
-            if facts is not None and facts.vxlan is not None and facts.vxlan.port == ctx.port:
+            if facts is not None and facts.vxlan is not None and facts.vxlan.port == port:
                 return name
     return ""
 

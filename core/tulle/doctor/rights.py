@@ -27,7 +27,9 @@ PRIVILEGED_PORTS = 1024
 async def check(ctx: DoctorContext) -> list[Finding]:
     pid = RunDir(ctx.run_dir).holder()
     status = reading.text(Path(f"/proc/{pid or 'self'}/status")) or ""
-    return judge(effective(status), f"tulled (pid {pid})" if pid else "this command", ctx.port)
+    return judge(
+        effective(status), f"tulled (pid {pid})" if pid else "this command", min(ctx.ports, default=ctx.port)
+    )
 
 
 def effective(status: str) -> int | None:

@@ -39,6 +39,9 @@ class Rule(msgspec.Struct, frozen=True):
     """The chain of a jump or goto."""
     text: str = ""
     """For people."""
+    comment: str = ""
+    handle: int = 0
+    """nftables' number of it in its table; 0 where there is none."""
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,6 +94,7 @@ async def read_records(store: Store, prefix: str) -> dict[str, KeyValue]:
 def told(base: DoctorContext, status: JsonObject) -> DoctorContext:
     """With what tulled says. Pure; a part that it does not know yet is missing from its answer."""
     backend, underlay = status.get("backend", {}), status.get("underlay", {})
+    ports = tuple(backend.get("ports", ())) or tuple(filter(None, [backend.get("port", 0)]))
     return msgspec.structs.replace(
         base,
         networks=_prefixes(status.get("networks", ())),
@@ -104,7 +105,8 @@ def told(base: DoctorContext, status: JsonObject) -> DoctorContext:
         device=backend.get("device", ""),
         devices=tuple(backend.get("devices", ())) or tuple(filter(None, [backend.get("device", "")])),
         mtu=backend.get("mtu", 0),
-        port=backend.get("port", 0),
+        port=ports[0] if ports else 0,
+        ports=ports,
     )
 
 
@@ -130,6 +132,7 @@ async def _put_together(base: DoctorContext, network: Network | None, record: Re
     networks = network.config.networks if network is not None else ()
     path = base.subnet_file if record is None or not record.subnet_file else Path(record.subnet_file)
     subnets = subnet_env.previous_subnets(path)
+    port = getattr(network.options, "port", 0) if network is not None else 0
     return msgspec.structs.replace(
         base,
         subnet_file=path,
@@ -140,7 +143,8 @@ async def _put_together(base: DoctorContext, network: Network | None, record: Re
         backend=network.config.backend_type if network is not None else "",
         device=next((one.name for one in seen.links if one.ours), ""),
         devices=tuple(one.name for one in seen.links if one.ours),
-        port=getattr(network.options, "port", 0) if network is not None else 0,
+        port=port,
+        ports=(port,) if port else (),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -70,25 +70,51 @@ async def reverse_path(ctx: DoctorContext) -> list[Finding]:
     """Only IPv4 has the filter."""
     from tulle.kernel.netlink import Netlink
 
-    coming = arrivals(ctx)
-    if not coming:
-        return [Finding(severity="skipped", subject="rp_filter", what="no peer is known, nothing comes in")]
-    modes = {link: mode(link) for link in {one.link for one in coming}}
-    strict = [one for one in coming if modes[one.link] == STRICT]
     async with Netlink() as netlink:
+        links = (await netlink.surroundings()).links
+        with_ipv4 = [one.name for one in links if any(at.address.version == 4 for at in one.addresses)]
+        coming = arrivals(ctx, with_ipv4)
+        if not coming:
+            return [
+                Finding(severity="skipped", subject="rp_filter", what="no peer is known, nothing comes in")
+            ]
+        modes = {link: mode(link) for link in {one.link for one in coming}}
+        strict = [one for one in coming if modes[one.link] == STRICT]
         back = [(one, await netlink.way(one.source)) for one in strict]
-    return judge_reverse_path(back, modes)
+    found = judge_reverse_path(back, modes)
+    either_way = judge_direct(ctx, [link for link in sorted(modes) if modes[link] == STRICT])
+    return [one for one in found if one.severity != "ok"] + either_way if either_way else found
 
 
-def arrivals(ctx: DoctorContext) -> list[Arrival]:
-    """Pure: peers' datagrams come in by the underlay, and their pods' packets by the tunnel."""
+def arrivals(ctx: DoctorContext, with_ipv4: Collection[str] = ()) -> list[Arrival]:
+    """Pure: peers' datagrams come in by the underlay, and their pods' packets by the tunnel. `with_ipv4`: interfaces
+    with an address of that family; of a tunnel's several devices the others carry none of these packets."""
+    tunnels = [one for one in ctx.devices if one in with_ipv4] or [one for one in (ctx.device,) if one]
     found = []
     for peer in ctx.peers[:PEERS_LOOKED_AT]:
         outer = [one for one in peer.endpoints if one.version == 4]
         inner = [one.network_address for one in peer.prefixes if one.version == 4]
         found += [Arrival(ctx.link, one, peer.node) for one in outer if ctx.link]
-        found += [Arrival(ctx.device, one, f"pods of {peer.node}") for one in inner if ctx.device]
+        found += [Arrival(link, one, f"pods of {peer.node}") for one in inner for link in tunnels]
     return found
+
+
+def judge_direct(ctx: DoctorContext, strict: Sequence[str]) -> list[Finding]:
+    """Pure: with DirectRouting, peers' pods may be heard by the underlay and by the tunnel at any time (tulle.direct).
+    `strict`: those of both that filter so."""
+    if not (ctx.status or {}).get("backend", {}).get("direct_peers"):
+        return []
+    return [
+        Finding(
+            severity="warning",
+            subject=link,
+            what="its reverse path filter is strict, and with DirectRouting pods' packets come in either way: directly "
+            "or by the tunnel",
+            why="the kernel drops those that come the way that this node itself does not take, silently",
+            mend=f"sysctl -w {dotted(f'net/ipv4/conf/{link}/rp_filter')}=2  # loose",
+        )
+        for link in strict
+    ]
 
 
 def mode(link: str) -> int:

@@ -56,5 +56,8 @@ def judge(ctx: DoctorContext, links: Sequence[LocalLink], ways: Mapping[Address,
                 mend=f"ip route get {lost[0]}  # then add the route that is missing",
             )
         ]
-    what = f"is up, and the {len(ways)} peers looked at have a way" if ways else "is up; no peer is known yet"
+    looked_at = (
+        "the 1 peer looked at has a way" if len(ways) == 1 else f"the {len(ways)} peers looked at have a way"
+    )
+    what = f"is up, and {looked_at}" if ways else "is up; no peer is known yet"
     return [Finding(severity="ok", subject=link.name, what=what)]

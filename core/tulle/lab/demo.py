@@ -5,7 +5,9 @@ A check that fails raises LabError; the lab is taken down whatever happens.
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from tulle.lab.cluster import Lab
 from tulle.lab.errors import LabError
+from tulle.lab.plan import NO_BACKEND, Plan
 from tulle.lab.stores import TULLE
 
 MOVED_BYTES = 64 << 20
@@ -26,9 +29,11 @@ VICTIM = "n1"
 FROM, TO = "n1/p1", "n2/p1"
 
 NEXT = """\
-{tulle} lab up                        the same, and it stays; it prints each pod's address
+{tulle} lab up{flags}
+    the same, and it stays; it prints each pod's address
 {tulle} lab exec n1/p1 -- ping ADDRESS
-{tulle} lab exec n1 -- tulle status   what a node knows
+{tulle} lab exec n1 -- tulle status
+    what a node knows
 {tulle} lab down
 {tulle} lab up --family dual --nodes 5"""
 NEXT_REAL = """\
@@ -40,6 +45,8 @@ Say = Callable[[str], None]
 
 def run(lab: Lab, title: Say, line: Say) -> None:
     """Show it all with a lab that is not up yet. `title` is told what each step is for, `line` what came of it."""
+    if lab.plan.backend == NO_BACKEND:
+        raise LabError("There is nothing to show without a backend: give another --backend.")
     started = time.monotonic()
     title(f"Building {lab.plan.nodes} nodes with {lab.plan.pods} pods each, in namespaces of this machine:")
     lab.up(said=line)
@@ -56,19 +63,36 @@ def run(lab: Lab, title: Say, line: Say) -> None:
         line("one signal to the lab's first process; the kernel removed the rest with it")
     programs = {"tulle": called("tulle"), "tulled": called("tulled")}
     title(f"Done in {time.monotonic() - started:.1f} s. Try next:")
-    for text in NEXT.format(**programs).splitlines():
+    for text in NEXT.format(**programs, flags=flags(lab.plan)).splitlines():
         line(text)
     title("And on real machines, with one etcd for all:")
     for text in NEXT_REAL.format(**programs).splitlines():
         line(text)
 
 
+def flags(plan: Plan) -> str:
+    """What of a lab's command line is not left to its defaults, as it is typed after `tulle lab up`."""
+    usual = Plan(name="")
+    words = [
+        (f"--{name}", str(getattr(plan, name)))
+        for name in ("backend", "engine", "store", "family")
+        if getattr(plan, name) != getattr(usual, name)
+    ]
+    words += [
+        ("--backend-option", f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+        for key, value in plan.backend_options.items()
+    ]
+    return "".join(f" {name} {shlex.quote(value)}" for name, value in words)
+
+
 def show_leases(lab: Lab, title: Say, line: Say) -> None:
     title("Each node took a subnet of the cluster network and keeps it as a lease in the store:")
     for text in lab.run(VICTIM, [*TULLE, "leases"]).stdout.splitlines():
         line(text)
-    plane = lab.status(VICTIM)["dataplane"]
-    line(f"packets are carried by the {plane['engine']} engine ({plane['engine_because']})")
+    status = lab.status(VICTIM)
+    plane, backend = status["dataplane"], status["backend"]["type"]
+    carrier = f"the {plane['engine']} engine ({plane['engine_because']})" if plane["engine"] else "the kernel"
+    line(f"the backend is {backend}; packets are carried by {carrier}")
 
 
 def ping_everybody(lab: Lab, title: Say, line: Say) -> None:
@@ -92,9 +116,10 @@ def move_data(lab: Lab, title: Say, line: Say) -> None:
 
 
 def kill_tulled(lab: Lab, title: Say, line: Say) -> None:
+    carrier = "the kernel" if lab.forwarder_pid(VICTIM) is None else "its forwarder"
     title(
         f"{FROM} sends {FLOOD_COUNT} numbered datagrams to {TO} while the tulled of {VICTIM} is killed (-9); "
-        "its forwarder goes on:"
+        f"{carrier} goes on:"
     )
     with lab.flood(FROM, TO, count=FLOOD_COUNT, rate=FLOOD_RATE) as flood:
         time.sleep(KILL_AFTER_S)
@@ -112,15 +137,18 @@ def kill_tulled(lab: Lab, title: Say, line: Say) -> None:
 
 
 def restart_tulled(lab: Lab, title: Say, line: Say) -> None:
-    title(f"The tulled of {VICTIM} starts again, finds its lease and adopts the forwarder that runs:")
     subnets, forwarder = lab.nets[VICTIM], lab.forwarder_pid(VICTIM)
+    adopted = (
+        "finds its lease again" if forwarder is None else "finds its lease and adopts the forwarder that runs"
+    )
+    title(f"The tulled of {VICTIM} starts again, {adopted}:")
     started = time.monotonic()
     lab.start_tulled(VICTIM)
     lab.wait_ready()
     line(f"ready after {time.monotonic() - started:.1f} s, subnet {', '.join(subnets.gateways)}")
     if lab.wait_subnets()[VICTIM] != subnets:
         raise LabError(f"{VICTIM} came back with another subnet.{look(lab)}")
-    if forwarder is None or lab.forwarder_pid(VICTIM) != forwarder:
+    if lab.forwarder_pid(VICTIM) != forwarder:
         raise LabError(f"{VICTIM} did not keep its forwarder, process {forwarder}.{look(lab)}")
     if lab.ping(FROM, TO) != 1:
         raise LabError(f"{FROM} no longer reaches {TO}.{look(lab)}")

@@ -12,8 +12,8 @@ def delta(old: tuple[T, ...], new: tuple[T, ...]) -> tuple[list[T], list[T]]:
     """What `new` has no more, and what it has more; each in its own order. The order itself does not count. An
     item must not stand in one of them twice.
 
-    Slices of the same objects compare at some ten nanoseconds an item, so the ends that both share come first; what lies
-    in between goes through sets, and should have cheap hashes."""
+    Slices of the same objects compare at some ten nanoseconds an item, so the ends that both share come first; what
+    lies in between goes through sets, and should have cheap hashes."""
     start = _shared(old, new)
     end = _shared(old[start:][::-1], new[start:][::-1])
     left, right = old[start : len(old) - end], new[start : len(new) - end]

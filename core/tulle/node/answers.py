@@ -108,6 +108,16 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     ] = {}
 
 
+class TunnelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """To a peer, where the encapsulation knows its peers (WireGuard)."""
+
+    dataplane: Annotated[str, Meta(description="Empty: the first one; else as in `second_dataplanes`.")] = ""
+    endpoint: Annotated[
+        str, Meta(description="Where packets to it go: where it was heard, before that what its lease says.")
+    ] = ""
+    last_handshake_s_ago: Annotated[float | None, Meta(description="Null: there was none yet.")] = None
+
+
 class PeerAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Another node."""
 
@@ -117,6 +127,9 @@ class PeerAnswer(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Annotated[list[str], Meta(description="Addresses, best first.")]
     backend: Annotated[str, Meta(description="What its lease says; may be empty.")]
     traffic: Annotated[Traffic | None, Meta(description="Null where no forwarder counts it.")] = None
+    tunnels: Annotated[
+        list[TunnelAnswer], Meta(description="One for each data plane that knows such things.")
+    ] = []
 
 
 class MendAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +152,9 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     underlay: UnderlayAnswer
     backend: Annotated[dict[str, Any], Meta(description='"type", and what the backend adds.')]
     dataplane: DataplaneAnswer
+    second_dataplanes: Annotated[
+        dict[str, DataplaneAnswer], Meta(description="By name, where the backend has more than one device.")
+    ] = {}
     components: Annotated[dict[str, Any], Meta(description="By name, what each says.")]
     peers: list[PeerAnswer]
     peer_count: Annotated[int, Meta(description="Also where `peers` was asked for one only.")]
@@ -162,12 +178,22 @@ class DownAnswer(msgspec.Struct, frozen=True, kw_only=True):
     removed: Annotated[list[str], Meta(description="A line for each thing.")]
 
 
+class Replaced(msgspec.Struct, frozen=True, kw_only=True):
+    """A second forwarder that was replaced."""
+
+    plane: Annotated[str, Meta(description="As in `second_dataplanes`.")]
+    old_pid: int
+    new_pid: int
+    pause_ms: float
+
+
 class ReplaceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One forwarder took over from another."""
 
     old_pid: int
     new_pid: int
     pause_ms: Annotated[float, Meta(description="The longest that neither can have worked; packets waited.")]
+    second: Annotated[list[Replaced], Meta(description="The other forwarders of this node.")] = []
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):

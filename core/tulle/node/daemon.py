@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import msgspec
@@ -65,7 +65,7 @@ class Daemon:
             membership=membership,
             run_dir=RunDir(config.run_dir),
             keeper=Keeper(self._netlink),
-            components=Components(plugins),
+            components=Components(plugins, config.options),
         )
         self._metrics = Metrics(lambda: status.snapshot(self._node))
         self._health = HealthServer(self._metrics, self._node.not_ready)
@@ -143,8 +143,8 @@ class Daemon:
             self._work.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._work
-        if self._node.dataplane is not None:
-            await self._node.dataplane.stop()
+        for plane in self._node.planes:
+            await plane.stop()
         if not self._removing:
             await self._node.components.stop(remove=False)
             if self._node.backend is not None:
@@ -159,12 +159,12 @@ class Daemon:
         self._removing = True
         log.info("down asked for")
         await self._end_work()
-        await node.components.stop(remove=True)
+        removed = await node.components.stop(remove=True)
         if node.backend is not None:
             await node.backend.stop(True)
-        if node.dataplane is not None:
-            node.dataplane.close()
-        lines = released + await remove_all(node.run_dir)
+        for plane in node.planes:
+            plane.close()
+        lines = released + removed + await remove_all(node.run_dir, self._plugins)
         asyncio.get_running_loop().call_later(0.1, self.stop)
         return lines
 
@@ -194,7 +194,7 @@ class Daemon:
                 log.warning("config-taken-anew %s", change)
         node.doing = "starting the backend"
         await self._start_backend(network, backend, context)
-        await node.components.start(network, context, node.run_dir.path)
+        await node.components.start(network, context, node.run_dir.path, node.keeper, self._netlink)
         self._underlay = Follower(
             node, partial(find_underlay, self._config, self._netlink, network), self._underlay_moved
         )
@@ -244,19 +244,33 @@ class Daemon:
             dataplane=NoDataPlane(),
             on_publish=self._publish,
             on_again=self._again.set,
+            on_follow=membership.follow,
             kernel=KeptKernel(self._node.keeper, self._netlink),
             recalled=await membership.recall(list(underlay.public.values())),
         )
         self._advertisement = await backend.advertise(before)
         prefixes = await membership.acquire(self._claim())
-        self._node.dataplane = UserSpace(
+        make = partial(
+            UserSpace,
             run_dir=self._node.run_dir,
             keeper=self._node.keeper,
             plugins=self._plugins,
             engine=self._config.engine,
             local_prefixes=prefixes,
         )
-        return msgspec.structs.replace(before, prefixes=prefixes, dataplane=self._node.dataplane)
+        self._node.dataplane = make()
+        return msgspec.structs.replace(
+            before,
+            prefixes=prefixes,
+            dataplane=self._node.dataplane,
+            on_second_dataplane=partial(self._second_plane, make),
+        )
+
+    def _second_plane(self, make: Callable[..., UserSpace], name: str) -> UserSpace:
+        planes = self._node.second_planes
+        if name not in planes:
+            planes[name] = make(name=name)
+        return planes[name]
 
     def _claim(self) -> Claim:
         assert self._node.underlay is not None
@@ -265,6 +279,7 @@ class Daemon:
             public=dict(self._node.underlay.public),
             advertisement=self._advertisement,
             previous=subnet_env.previous_subnets(self._config.subnet_file),
+            candidates=tuple(self._node.underlay.addresses.values()),
             node_id=self._node_id,
         )
 
@@ -310,9 +325,9 @@ class Daemon:
             for line in node.report.changed:
                 log.info("backend-changed %s", line)
             if node.doing:
-                if node.dataplane is not None and not node.dataplane.wanted:
-                    for line in await stop_forwarders(node.run_dir):  # of a backend that needed one
-                        log.info("not-needed %s", line)
+                needed = [plane.name for plane in node.planes if plane.wanted]
+                for line in await stop_forwarders(node.run_dir, needed):  # of a backend that needed more
+                    log.info("not-needed %s", line)
                 node.doing = ""
                 self._write_subnet_file(backend, context)
 

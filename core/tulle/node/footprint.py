@@ -28,6 +28,7 @@ class Footprint:
         old = run_dir.record()
         self._run_dir = run_dir
         self._subnet_file = config.subnet_file
+        self._ip_masq = bool(config.options.get("ip-masq"))
         self.subnet_file_problem: Problem | None = None
         """What keeps subnet.env from being there."""
         self._record = Record(
@@ -62,7 +63,7 @@ class Footprint:
 
     def write_subnet_file(self, networks: Sequence[Prefix], subnets: Sequence[Prefix], mtu: int) -> bool:
         """Only where it differs: CNI plugins read it at any time. Returns whether it was written."""
-        text = subnet_env.render(networks, subnets, mtu, ip_masq=False)
+        text = subnet_env.render(networks, subnets, mtu, ip_masq=self._ip_masq)
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if self._subnet_file.read_text() == text == self._record.subnet_file_text:
                 self.subnet_file_problem = None

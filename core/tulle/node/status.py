@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -10,12 +11,14 @@ from tulle import __version__
 from tulle.contracts.backend import JsonObject, Peer, Problem, Underlay
 from tulle.net.prefix import Family
 from tulle.node.answers import (
+    DROP,
     DataplaneAnswer,
     MendAnswer,
     PeerAnswer,
     StatusAnswer,
     StoreAnswer,
     Traffic,
+    TunnelAnswer,
     UnderlayAnswer,
     drops_of,
 )
@@ -25,8 +28,9 @@ from tulle.node.state import NodeState
 def snapshot(node: NodeState, peer: str = "") -> StatusAnswer:
     """Everything; with `peer` only the peers that this names (by node, lease key, subnet or address)."""
     reasons = node.not_ready()
-    plane = node.dataplane.status() if node.dataplane is not None else {}
-    traffic: Mapping[str, Mapping[str, float]] = plane.get("peers", {})
+    planes = {plane.name: plane.status() for plane in node.planes}
+    traffic = traffic_by_peer(plane["peers"] for plane in planes.values())
+    tunnels = tunnels_by_peer({name: plane["peers"] for name, plane in planes.items()})
     named = [one for one in node.peers if not peer or is_named(one, peer)]
     return StatusAnswer(
         node=node.config.node_name,
@@ -38,9 +42,12 @@ def snapshot(node: NodeState, peer: str = "") -> StatusAnswer:
         subnets=[str(one) for one in (node.context.prefixes if node.context else ())],
         underlay=_underlay(node.underlay),
         backend=_backend(node),
-        dataplane=msgspec.convert(plane, DataplaneAnswer),
+        dataplane=msgspec.convert(planes.get("", {}), DataplaneAnswer),
+        second_dataplanes={
+            name: msgspec.convert(plane, DataplaneAnswer) for name, plane in planes.items() if name
+        },
         components=dict(node.components.status()),
-        peers=[_peer(one, traffic.get(one.key)) for one in named],
+        peers=[_peer(one, traffic.get(one.key), tunnels.get(one.key, [])) for one in named],
         peer_count=len(node.peers),
         problems=problems(node),
         mended=[MendAnswer(at=one.at, line=one.line) for one in node.keeper.mends],
@@ -55,13 +62,13 @@ def is_named(one: Peer, text: str) -> bool:
 def problems(node: NodeState) -> list[Problem]:
     """What does not work now, also where packets still pass."""
     found = [*node.problems(), *node.membership.problems()]
-    for error in node.dataplane.status()["errors"] if node.dataplane is not None else ():
+    for error in (error for plane in node.planes for error in plane.status()["errors"]):
         advice = "no packets go to this peer; its log and ours say more"
         found.append(Problem("peer-refused", node.config.node_name, f"{error}; {advice}"))
     return found
 
 
-def traffic_of(counters: Mapping[str, float]) -> Traffic:
+def traffic_of(counters: Mapping[str, Any]) -> Traffic:
     """An engine's counters of one peer, by the names of contracts.engine."""
     return Traffic(
         packets_out=int(counters.get("packets-out", 0)),
@@ -71,6 +78,42 @@ def traffic_of(counters: Mapping[str, float]) -> Traffic:
         last_seen_s_ago=counters.get("last-seen"),
         drops=drops_of(counters),
     )
+
+
+def traffic_by_peer(planes: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:
+    """What planes count of their peers, by key: a peer may be in several."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for plane in planes:
+        for key, counters in plane.items():
+            found[key] = _both(found[key], counters) if key in found else counters
+    return found
+
+
+def tunnels_by_peer(
+    planes: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> dict[str, list[TunnelAnswer]]:
+    """What the encapsulations report of peers, by key; in the order of the planes, which are given by name."""
+    found: dict[str, list[TunnelAnswer]] = {}
+    for name, plane in planes.items():
+        for key, told in plane.items():
+            if "endpoint" in told or "last-handshake" in told:
+                tunnel = TunnelAnswer(
+                    dataplane=name,
+                    endpoint=told.get("endpoint", ""),
+                    last_handshake_s_ago=told.get("last-handshake"),
+                )
+                found.setdefault(key, []).append(tunnel)
+    return found
+
+
+def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    sums = {name: one.get(name, 0) + value for name, value in other.items() if _is_count(name)}
+    seen = [told["last-seen"] for told in (one, other) if "last-seen" in told]
+    return {**other, **one, **sums, **({"last-seen": min(seen)} if seen else {})}
+
+
+def _is_count(name: str) -> bool:
+    return name.startswith((DROP, "packets-", "bytes-"))
 
 
 def _store(node: NodeState) -> StoreAnswer:
@@ -113,7 +156,7 @@ def _backend(node: NodeState) -> dict[str, object]:
     return {"type": node.network.backend.name, **told}
 
 
-def _peer(one: Peer, counters: Mapping[str, float] | None) -> PeerAnswer:
+def _peer(one: Peer, counters: Mapping[str, Any] | None, tunnels: list[TunnelAnswer]) -> PeerAnswer:
     return PeerAnswer(
         key=one.key,
         node=one.node,
@@ -121,6 +164,7 @@ def _peer(one: Peer, counters: Mapping[str, float] | None) -> PeerAnswer:
         endpoints=_texts(one.endpoints),
         backend=one.backend,
         traffic=None if counters is None else traffic_of(counters),
+        tunnels=tunnels,
     )
 
 

@@ -22,7 +22,7 @@ async def look(ctx: DoctorContext, target: Target) -> Seen:
         way = await netlink.way(target.address)
         refusing = "" if way.kind in ("unicast", "local") else refuser(await netlink.routes(), target.address)
         surroundings = await netlink.surroundings()
-        families = outer_families(ctx, surroundings.links)
+        families = carriers(ctx, target.address.version, outer_families(ctx, surroundings.links))
         usable = [one for one in (target.peer.endpoints if target.peer else ()) if one.version in families]
         endpoint = usable[0] if usable else None
         outer = await netlink.way(endpoint) if endpoint is not None else None
@@ -49,6 +49,12 @@ def outer_families(ctx: DoctorContext, links: Sequence[LocalLink]) -> set[Family
         for one in link.addresses
         if link.name == ctx.link and one.scope == RT_SCOPE_UNIVERSE
     }
+
+
+def carriers(ctx: DoctorContext, inner: Family, outer: set[Family]) -> set[Family]:
+    """Of the outer families those that packets of a family may travel over: a backend with several devices has one for
+    each family of pods, over the same family. Pure."""
+    return outer & {inner} if len(ctx.devices) > 1 else outer
 
 
 def refuser(routes: Sequence[SeenRoute], address: Address) -> str:

@@ -99,7 +99,7 @@ def answers_to(address: Address) -> bool:
 
 def read_counters(seen: Seen) -> Counters:
     return counters(
-        ask(seen), _device_packets(seen.ctx.device), seen.target.peer.key if seen.target.peer else ""
+        ask(seen), _device_packets(seen.way.link), seen.target.peer.key if seen.target.peer else ""
     )
 
 

@@ -27,6 +27,13 @@ class Step(msgspec.Struct, frozen=True):
     """What decides that: a route, a lease, a setting."""
     ok: bool = True
     """False: it stops here, and `what` says why and what to do."""
+    part: bool = False
+    """Not ok, but small packets go on all the same."""
+
+    @property
+    def stops(self) -> bool:
+        """Nothing goes on from here."""
+        return not self.ok and not self.part
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,14 +61,15 @@ def steps(seen: Seen) -> list[Step]:
         step = make(seen)
         if step is not None:
             found.append(step)
-            if not step.ok:
+            if step.stops:
                 break
     return found
 
 
 def in_tunnel(seen: Seen) -> bool:
-    """Whether the packet goes into the tunnel's device."""
-    return seen.way.kind == "unicast" and bool(seen.ctx.device) and seen.way.link == seen.ctx.device
+    """Whether the packet goes into one of the tunnel's devices."""
+    devices = seen.ctx.devices or tuple(filter(None, [seen.ctx.device]))
+    return seen.way.kind == "unicast" and seen.way.link in devices
 
 
 def _destination(seen: Seen) -> Step:
@@ -161,8 +169,8 @@ def _encapsulation(seen: Seen) -> Step | None:
     cost = _cost(seen)
     more = f"{'a number of' if cost is None else cost} bytes more"
     what = f"{seen.ctx.backend or 'unknown backend'}, {more} over IPv{seen.endpoint.version}"
-    if seen.ctx.port:
-        what += f", to port {seen.ctx.port}/udp"
+    if port := _port(seen):
+        what += f", to port {port}/udp"
     engine = plane.get("engine", "")
     return Step(
         "encapsulation", what, f"engine {engine}: {plane.get('engine_because', '')}" if engine else ""
@@ -194,19 +202,39 @@ def _mtu(seen: Seen) -> Step | None:
         return Step(
             "MTU", f"packets of up to {inner.mtu} bytes pass whole ({room - inner.mtu} to spare)", rule
         )
-    return Step("MTU", f"packets of more than {room} bytes are cut or dropped on {outer.name}", rule)
+    what = (
+        f"packets of more than {room} bytes are cut or dropped on {outer.name}: give it an MTU of {inner.mtu + cost} "
+        f"(ip link set dev {outer.name} mtu {inner.mtu + cost})"
+    )
+    return Step("MTU", what, rule, False, part=True)
 
 
 UNKNOWN_MTU = "not known: without the network config in the store nobody can say by how much packets grow"
 
 
 def _cost(seen: Seen) -> int | None:
-    """None: not known."""
+    """In bytes. A plain route adds none, also where there is a tunnel beside it (DirectRouting). None: not known."""
+    plain = seen.outer is not None and seen.outer.link == seen.way.link
+    if plain and not in_tunnel(seen):
+        return 0
     family: Family = seen.endpoint.version if seen.endpoint is not None else 4
     return seen.ctx.overhead_bytes.get(family)
 
 
+def _port(seen: Seen) -> int:
+    """Of the device, where each has one of its own; 0: none, or not known."""
+    ctx = seen.ctx
+    of_device = dict(zip(ctx.devices, ctx.ports, strict=False)) if len(ctx.devices) == len(ctx.ports) else {}
+    return of_device.get(seen.way.link, ctx.port)
+
+
 def _plane(seen: Seen) -> Mapping[str, object]:
-    """What tulled says of it; empty where none answers, or the backend has no forwarder."""
-    found: Mapping[str, object] = (seen.ctx.status or {}).get("dataplane") or {}
+    """What tulled says of it; empty where none answers, or the backend has no forwarder. A backend whose devices have
+    a forwarder each has as many of them, in the same order."""
+    status = seen.ctx.status or {}
+    planes: list[Mapping[str, object]] = [status.get("dataplane") or {}]
+    planes += (status.get("second_dataplanes") or {}).values()
+    devices = seen.ctx.devices
+    each = seen.way.link in devices and len(devices) == len(planes)
+    found = planes[devices.index(seen.way.link)] if each else planes[0]
     return found if found.get("engine") else {}

@@ -19,6 +19,8 @@ from tulle.worker.frames import Connection, FrameError
 
 log = logging.getLogger("tulle.worker")
 
+SILENT_S = 10.0
+"""A worker answers within milliseconds; one that does not for so long is replaced."""
 GREETING_S = 15.0
 """A worker loads in about 0.3 s, under load in many times that. One that dies is noticed at once."""
 
@@ -40,6 +42,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._readable)
         self._writing = False
+        self._heard = self._loop.time()
 
     def send(self, message: Any, descriptors: tuple[int, ...] = ()) -> None:
         """Raises WorkerGone."""
@@ -63,6 +66,19 @@ class Session:
             raise WorkerGone("it closed the connection")
         if isinstance(message, messages.Refused):
             raise WorkerGone(f"it refused: {message.reason}")
+        return message
+
+    async def next_within(self, seconds: float) -> Any | None:
+        """The next message, None where none comes in time. Raises WorkerGone at the end of the stream, and where
+        nothing has come for SILENT_S: a worker is to be asked something more often than that."""
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self.receive()
+        except TimeoutError:
+            if self._loop.time() - self._heard > SILENT_S:
+                raise WorkerGone(f"it has said nothing for {SILENT_S:.0f} s") from None
+            return None
+        self._heard = self._loop.time()
         return message
 
     async def expect(self, kind: type[Any], timeout: float = GREETING_S) -> Any:

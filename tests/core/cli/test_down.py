@@ -120,6 +120,21 @@ def test_releasing_where_there_is_no_store_says_so_and_makes_none(tmp_path: Path
     assert [one.name for one in (tmp_path / "state").iterdir()] == ["id"]
 
 
+def test_releasing_once_more_says_that_the_store_is_not_known_any_more_and_how_to_name_it(
+    tmp_path: Path,
+) -> None:
+    record(tmp_path, "")
+    with_id(tmp_path)
+    script = "DOWN --release >/dev/null; DOWN --release --node-name=n1"
+    done = in_namespace(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "lease of n1: not released: it is not known which store holds it" in done.stdout
+    assert "tulle down --release --etcd-endpoints=..." in done.stdout
+    assert "there was none" not in done.stdout
+    named = in_namespace(f"{script} --sqlite-file={tmp_path / 'other.sqlite'}", tmp_path)
+    assert "there was none: there is no store file" in named.stdout  # it was asked for by name
+
+
 def test_releasing_without_the_id_that_proves_it_ours_makes_none(tmp_path: Path) -> None:
     done = in_namespace("DOWN --release --node-name=n1", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -69,11 +69,41 @@ def test_what_cannot_be_done_is_one_message_and_status_1(tulle: Tulle) -> None:
         (("exec", "n1", "--", "true"), "No lab 'default' runs."),
         (("up", "--nodes", "0"), "give another --nodes"),
         (("up", "--name", "No Name", "--backend", "none"), "cannot be a lab's name"),
+        (("demo", "--backend", "none"), "give another --backend"),
     ):
         done = tulle(*words)
         assert done.returncode == 1
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("word", ["up", "demo"])
+def test_a_backend_that_tulled_would_refuse_is_refused_before_anything_is_built(
+    tulle: Tulle, tmp_path: Path, word: str
+) -> None:
+    for words, message in (
+        (
+            ("--backend", "carrier-pigeon"),
+            "'carrier-pigeon' is no backend that is installed here; give one of ",
+        ),
+        (("--backend-option", "Port=many"), 'Backend.Port: "many" does not fit'),
+        (("--backend-option", "Port"), "'Port' is not KEY=VALUE"),
+    ):
+        done = tulle(word, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+        assert os.listdir(tmp_path) == []
+
+
+def test_a_labs_backend_has_the_options_that_were_given(tulle: Tulle) -> None:
+    options = ("--backend-option", "Port=9999", "--backend-option", "Mystery=x")
+    up = tulle("up", "--nodes", "1", "--pods", "0", "--name", "two", "--backend", "udp", *options)
+    try:
+        assert (up.returncode, up.stderr) == (0, "warning: Backend.Mystery: unknown here, and kept\n")
+        shown = tulle("exec", "--name", "two", "n1", "tulle", "config", "show")
+        assert json.loads(shown.stdout)["Backend"] == {"Type": "udp", "Port": 9999, "Mystery": "x"}
+    finally:
+        assert tulle("down", "--name", "two").returncode == 0
 
 
 def test_a_command_is_needed(tulle: Tulle) -> None:

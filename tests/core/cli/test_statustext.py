@@ -18,6 +18,7 @@ from tulle.node.answers import (
     StatusAnswer,
     StoreAnswer,
     Traffic,
+    TunnelAnswer,
 )
 
 MakeStatus = Callable[..., StatusAnswer]
@@ -95,8 +96,44 @@ def test_the_engine_says_why_it_runs_what_it_cannot_and_where_it_stands(make_sta
     assert "dropped   no-route 3\n" in shown
 
 
+def test_a_second_data_plane_stands_below_the_first(make_status: MakeStatus) -> None:
+    first = DataplaneAnswer(engine="python", forwarder_pid=7, generation_wanted=3, generation_applied=3)
+    second = DataplaneAnswer(
+        engine="python",
+        forwarder_pid=8,
+        generation_wanted=4,
+        generation_applied=2,
+        counters={"packets-out": 5},
+    )
+    shown = text(make_status(dataplane=first, second_dataplanes={"v6": second}))
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["v6", "engine", "python,", "forwarder", "8,", "state", "2", "of", "4"] in lines
+    assert shown.index("forwarder 7") < shown.index("forwarder 8")
+
+
 def test_a_backend_without_an_engine_is_named_alone(make_status: MakeStatus) -> None:
     assert "backend   udp\n" in text(make_status())
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"mode": "kernel", "mode_because": "it can"}, "backend   vxlan, mode kernel (it can)\n"),
+        ({"mode": "separate"}, "backend   vxlan, mode separate\n"),
+        ({"mode": "", "mode_because": ""}, "backend   vxlan\n"),
+    ],
+)
+def test_a_backend_with_modes_says_which_and_why(
+    make_status: MakeStatus, told: dict[str, str], said: str
+) -> None:
+    assert said in text(make_status(backend={"type": "vxlan", **told}))
+
+
+def test_a_problem_names_its_subject_once(make_status: MakeStatus) -> None:
+    problems = [Problem("c", "eth0", "eth0: its filter is strict"), Problem("c", "n2", "not on eth0")]
+    shown = text(make_status(problems=problems))
+    assert "problem   eth0: its filter is strict\n" in shown
+    assert "problem   n2: not on eth0\n" in shown
 
 
 def test_without_peers_it_asks_what_to_look_at(make_status: MakeStatus) -> None:
@@ -158,6 +195,50 @@ def test_one_peer_has_its_own_problems_and_drops(make_status: MakeStatus) -> Non
     assert "dropped   replay 2" in shown
     assert "no handshake" in shown
     assert "another's" not in shown
+
+
+def test_one_peer_whose_packets_the_kernel_carries_is_not_said_to_be_silent(make_status: MakeStatus) -> None:
+    shown = "\n".join(in_full(make_status(peers=[peer(1)]), peer(1)))
+    assert "the kernel, which counts none by peer" in shown
+    assert "never" not in shown
+
+
+TUNNELS = [
+    TunnelAnswer(endpoint="198.51.100.7:4500", last_handshake_s_ago=75.0),
+    TunnelAnswer(dataplane="v6", endpoint="[2001:db8::7]:51821"),
+]
+
+
+def test_a_peer_is_shown_where_it_was_heard_and_with_its_last_handshake(make_status: MakeStatus) -> None:
+    lines = text(make_status(peers=[peer(1, tunnels=TUNNELS), peer(2)])).splitlines()
+    headers, first, second = lines[-3:]
+    assert headers.split()[-1] == "DROPPED"
+    assert "198.51.100.7:4500, [2001:db8::7]:51821" in first
+    assert "192.0.2.9" not in first
+    column = headers.index("HANDSHAKE")
+    assert first[column:] == "1m15s ago, v6 none yet  -"
+    assert "192.0.2.9" in second
+    assert second[column:].split() == ["-", "-"]
+
+
+def test_peers_without_tunnels_have_no_such_column(make_status: MakeStatus) -> None:
+    assert "HANDSHAKE" not in text(make_status(peers=[peer(1)]))
+
+
+def test_one_peer_has_a_line_for_each_tunnel(make_status: MakeStatus) -> None:
+    one = peer(1, tunnels=[*TUNNELS, TunnelAnswer(dataplane="x")])
+    lines = [click.unstyle(line) for line in in_full(make_status(peers=[one]), one)]
+    assert [line for line in lines if line.startswith("tunnel")] == [
+        "tunnel    198.51.100.7:4500, handshake 1m15s ago",
+        "tunnel    v6 [2001:db8::7]:51821, handshake none yet",
+        "tunnel    x no address yet, handshake none yet",
+    ]
+    assert "endpoints 192.0.2.9" in lines
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 time since"), (2, "2 times since")])
+def test_a_single_mend_is_one_time(make_status: MakeStatus, number: int, said: str) -> None:
+    assert said in text(make_status(mends=number, mended=[MendAnswer(at=NOW, line="x")]))
 
 
 @pytest.mark.parametrize("name", ["n\x1b[2J", "n\nnext", "n\u202e"])

@@ -34,6 +34,16 @@ def test_where_it_stops_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert last.split()[:2] == ["stop", "peer"]
 
 
+def test_a_step_that_only_small_packets_pass_is_neither_ok_nor_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    step = Step("MTU", "packets of more than 1452 bytes are cut or dropped on eth0", ok=False, part=True)
+    show([*WAY, step], Verdict(True, "", "3 of 3 answered"))
+    *_, last, probe = capsys.readouterr().out.splitlines()
+    assert last.split()[:2] == ["part", "MTU"]
+    assert probe.startswith("probe: arrived")
+
+
 @pytest.mark.parametrize("word", ["trace", "ping"])
 def test_a_node_that_nobody_knows_is_status_2_and_says_who_does_not_answer(
     tulle: Any, store: tuple[str, ...], tmp_path: Path, word: str

@@ -82,6 +82,57 @@ def test_what_the_type_itself_refuses_is_a_problem() -> None:
     assert problems(Rich, {"Key": "long", "MTU": 20}) == ["Backend: MTU: 20 is too small; give at least 68"]
 
 
+class Checked(msgspec.Struct, frozen=True):
+    low: int = 1
+    high: int = 10
+    word: str = "a"
+    other: str = ""
+
+    def __post_init__(self) -> None:
+        if self.word != "a":
+            raise ValueError(f"word: {self.word} is unknown; give a")
+        if self.low > self.high:
+            raise ValueError(f"low: {self.low} is above high {self.high}")
+        if self.other == "bad":
+            raise ValueError("other: bad is unknown; give anything else")
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (
+            {"word": "x", "other": "bad"},
+            ["word: x is unknown; give a", "other: bad is unknown; give anything else"],
+        ),
+        (
+            {"other": "bad", "low": 5, "high": 3, "word": "x"},
+            [
+                "word: x is unknown; give a",
+                "low: 5 is above high 3",
+                "other: bad is unknown; give anything else",
+            ],
+        ),
+        (
+            {"low": 20, "high": 30, "word": "x"},
+            ["word: x is unknown; give a"],
+        ),  # these two are right together
+    ],
+)
+def test_all_that_the_type_itself_refuses_is_told_at_once(raw: dict[str, Any], told: list[str]) -> None:
+    assert problems(Checked, raw) == [f"Backend: {one}" for one in told]
+
+
+def test_what_the_type_itself_refuses_is_told_beside_what_does_not_fit() -> None:
+    assert problems(Checked, {"low": "x", "word": "y"}) == [
+        'Backend.low: "x" does not fit; give a whole number',
+        "Backend: word: y is unknown; give a",
+    ]
+    assert problems(Rich, {"Key": "long", "Ratio": "x", "MTU": 20}) == [
+        'Backend.Ratio: "x" does not fit; give a number',
+        "Backend: MTU: 20 is too small; give at least 68",
+    ]
+
+
 def test_two_keys_of_one_meaning_are_a_problem() -> None:
     assert problems(Udp, {"Port": 1, "port": 2}) == [
         'Backend.Port: stands there twice, as "Port" and as "port"; give it once'

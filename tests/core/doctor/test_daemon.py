@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tulle.contracts.doctor import DoctorContext
-from tulle.doctor.daemon import fingerprint, judge_forwarder, judge_tulled
+from tulle.doctor.daemon import fingerprint, judge_forwarder, judge_forwarders, judge_tulled
 
 RIGHT = "tulle 1.0, engine python, encapsulation udp"
 PLANE = {"engine": "python", "forwarder_pid": 7}
@@ -77,6 +77,17 @@ def test_a_second_forwarder_and_one_of_another_version_are_warnings() -> None:
 
 def test_without_a_tulled_only_the_further_ones_are_strays() -> None:
     assert [one.subject for one in judge_forwarder({7: RIGHT, 8: RIGHT}, None, "x", "1.0")] == ["forwarder 8"]
+
+
+def test_each_plane_has_its_own_forwarder_and_one_of_no_plane_is_a_stray() -> None:
+    status = {"dataplane": PLANE, "second_dataplanes": {"v6": {**PLANE, "forwarder_pid": 8}}}
+    right = {"": {7: RIGHT}, "v6": {8: RIGHT}}
+    assert [one.severity for one in judge_forwarders(right, status, "restart", "1.0")] == ["ok", "ok"]
+    (_, lost) = judge_forwarders({"": {7: RIGHT}}, status, "restart", "1.0")
+    assert (lost.severity, lost.what) == ("error", "no forwarder runs")
+    (_, stray) = judge_forwarders(right, {"dataplane": PLANE}, "restart", "1.0")
+    assert (stray.severity, stray.mend) == ("warning", "kill 8")
+    assert [one.severity for one in judge_forwarders(right, None, "restart", "1.0")] == ["ok", "ok"]
 
 
 def test_a_fingerprint_is_read_from_the_command_line(tmp_path: Path) -> None:

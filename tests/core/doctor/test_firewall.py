@@ -108,3 +108,8 @@ def test_with_the_printed_rules_at_its_head_the_chain_lets_everything_needed_pas
     for one in needs(context):
         if one.hook == "forward":
             assert outcome({}, mended, one.packet).verdict == "accept"
+
+
+def test_each_port_of_the_backend_must_pass(make_context: Callable[..., DoctorContext]) -> None:
+    found = needs(make_context(port=7, ports=(7, 9)))
+    assert {one.packet["dport"] for one in found if one.hook == "input"} == {"7", "9"}

@@ -69,3 +69,9 @@ def test_ip6tables_is_of_the_other_family() -> None:
 def test_any_text_is_read(text: str) -> None:
     for one in iptables.parse(f"*filter\n:FORWARD DROP [0:0]\n-A FORWARD {text}\n-A {text}", "iptables"):
         assert one.family == "ip"
+
+
+def test_a_comment_is_kept_apart_and_selects_nothing() -> None:
+    text = '*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 10.0.0.0/8 -m comment --comment "a b" -j ACCEPT\nCOMMIT\n'
+    (chain,) = iptables.parse(text, "iptables")
+    assert [(one.comment, len(one.tests), one.verdict) for one in chain.rules] == [("a b", 1, "accept")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tulle.contracts.doctor import DoctorContext
-from tulle.doctor.mtu import judge_bridges, judge_subnet_env, judge_tunnel
+from tulle.doctor.mtu import check, judge_bridges, judge_subnet_env, judge_tunnel, pods_mtu
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,16 @@ def test_a_bridge_may_be_smaller_than_the_tunnel_but_not_larger(context: DoctorC
     assert judge_bridges(context, {"cni0": 1472, "cni1": 1400}, links) == []
     (found,) = judge_bridges(context, {"cni0": 1500}, links)
     assert found.mend.startswith("ip link set dev cni0 mtu 1472")
+
+
+def test_each_device_of_the_tunnel_is_looked_at_and_the_smallest_is_the_pods(
+    make_context: Callable[..., DoctorContext],
+) -> None:
+    ctx = make_context(device="wg", devices=("wg", "wg-v6"))
+    assert [one.subject for one in asyncio.run(check(ctx))][:2] == ["wg", "wg-v6"]
+    links = {"wg": 1440, "wg-v6": 1420}
+    assert pods_mtu(ctx, links) == 1420
+    assert pods_mtu(ctx, {}) is None
+    assert len(judge_bridges(ctx, {"cni0": 1440}, links)) == 1
+    found = judge_tunnel(ctx, 1490, 1420, {6: 80}, "wg-v6")
+    assert (found.severity, "full packets of wg-v6 need 1500" in found.what) == ("warning", True)

@@ -119,3 +119,9 @@ def test_rules_in_any_other_shape_are_read_or_refused_with_a_reason(expr: list[A
     rule = {"family": "ip", "table": "t", "chain": "c", "expr": expr}
     with contextlib.suppress(ValueError):
         assert nft.parse(json.dumps({"nftables": [{"rule": rule}]})) == []
+
+
+def test_comments_and_handles_are_kept(listed: str) -> None:
+    rules = [rule for chain in nft.parse(listed) for rule in chain.rules]
+    assert [rule.comment for rule in rules].count("pods") == 1
+    assert all(rule.handle > 0 for rule in rules)

@@ -107,7 +107,14 @@ def test_what_tulled_tells_is_taken_and_what_it_does_not_know_yet_is_empty(conte
     found = told(context, status)
     assert found.families == (4, 6)
     assert (found.link, found.device, found.port) == ("eth7", "tulle0", 8285)
+    assert found.ports == (8285,)
     assert found.peers[0].endpoints == (ip_address("192.0.2.2"),)
+
+
+def test_a_backend_with_several_ports_has_them_all(context: DoctorContext) -> None:
+    backend = {"device": "tulle-wg", "devices": ["tulle-wg", "tulle-wg-v6"], "ports": [51820, 51821]}
+    found = told(context, {"backend": backend})
+    assert (found.port, found.ports, found.devices) == (51820, (51820, 51821), ("tulle-wg", "tulle-wg-v6"))
 
 
 def test_peers_are_made_of_records_as_a_tulled_makes_them() -> None:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address, ip_network
 
+import pytest
+
 from tulle.contracts.doctor import DoctorContext
-from tulle.doctor.sysctls import Arrival, arrivals, dotted, judge_forwarding, judge_reverse_path
+from tulle.doctor.sysctls import (
+    Arrival,
+    arrivals,
+    dotted,
+    judge_direct,
+    judge_forwarding,
+    judge_reverse_path,
+    reverse_path,
+)
 from tulle.kernel.state import Way
+from tulle.lab.namespaces import CLONE_NEWNET, unshare
 
 ARRIVAL = Arrival("tulle0", ip_address("10.42.2.0"), "pods of n2")
 
@@ -69,3 +83,57 @@ def test_a_strict_filter_with_the_right_way_back_is_ok() -> None:
     (found,) = judge_reverse_path([(ARRIVAL, Way("unicast", "tulle0"))], {"tulle0": 1, "eth0": 0})
     assert found.severity == "ok"
     assert "tulle0: strict" in found.what
+
+
+def test_pods_come_in_by_those_of_the_tunnels_devices_that_have_ipv4(
+    make_context: Callable[..., DoctorContext],
+) -> None:
+    ctx = make_context(device="wg-v6", devices=("wg-v6", "wg"))
+    assert [one.link for one in arrivals(ctx, ["lo", "wg", "eth0"])] == ["eth0", "wg"]
+    assert [one.link for one in arrivals(ctx, ["wg", "wg-v6"])] == ["eth0", "wg-v6", "wg"]
+
+
+def test_with_direct_routing_a_strict_filter_on_either_way_is_said(
+    make_context: Callable[..., DoctorContext],
+) -> None:
+    direct = make_context(status={"backend": {"direct_routing": True, "direct_peers": 1}})
+    (found,) = judge_direct(direct, ["eth0"])
+    assert (found.severity, found.subject) == ("warning", "eth0")
+    assert found.mend.startswith("sysctl -w net.ipv4.conf.eth0.rp_filter=2")
+    assert judge_direct(direct, []) == []
+    for status in (None, {"backend": {"direct_routing": True, "direct_peers": 0}}, {}):
+        assert judge_direct(make_context(status=status), ["eth0"]) == []
+
+
+DIRECT = """
+ip link add eth0 type veth peer name there0
+ip link add tulle0 type veth peer name there1
+ip address add 192.0.2.1/24 dev eth0
+ip address add 10.42.1.0/32 dev tulle0
+ip link set eth0 up
+ip link set tulle0 up
+ip link set there0 up
+ip link set there1 up
+ip route add 10.42.0.0/16 dev tulle0
+ip route add 10.42.2.0/24 via 192.0.2.2
+for one in all eth0 tulle0; do echo 0 > /proc/sys/net/ipv4/conf/$one/rp_filter; done
+echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter
+"""
+
+
+def test_a_node_with_plain_routes_and_a_strict_underlay_is_told(
+    make_context: Callable[..., DoctorContext],
+) -> None:
+    direct = make_context(
+        devices=("tulle0",), status={"backend": {"direct_routing": True, "direct_peers": 1}}
+    )
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            thread.submit(unshare, CLONE_NEWNET).result()
+        except PermissionError:
+            pytest.skip("needs root: a thread cannot make a network namespace otherwise")
+        thread.submit(subprocess.run, ["sh", "-ec", DIRECT], check=True, timeout=30).result()
+        found = thread.submit(asyncio.run, reverse_path(direct)).result()
+        assert [(one.severity, one.subject) for one in found] == [("warning", "eth0")]
+        found = thread.submit(asyncio.run, reverse_path(make_context(devices=("tulle0",)))).result()
+        assert [(one.severity, one.subject) for one in found] == [("ok", "rp_filter")]

@@ -41,4 +41,6 @@ def test_what_cuts_a_node_off_is_an_error(
 def test_an_interface_that_is_up_with_ways_to_the_peers_is_ok(context: DoctorContext) -> None:
     assert first_endpoints(context) == [PEER]
     (found,) = judge(context, [UP], {PEER: Way("unicast", "eth0")})
-    assert found.severity == "ok"
+    assert (found.severity, found.what) == ("ok", "is up, and the 1 peer looked at has a way")
+    both = {PEER: Way("unicast", "eth0"), ip_address("192.0.2.3"): Way("unicast", "eth0")}
+    assert judge(context, [UP], both)[0].what == "is up, and the 2 peers looked at have a way"

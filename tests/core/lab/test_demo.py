@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tulle.lab import Lab, LabError, demo
+from tulle.lab.plan import Plan
 from tulle.lab.registry import Registry, start_time
 
 pytestmark = pytest.mark.lab
@@ -91,12 +92,32 @@ def test_a_demo_that_is_interrupted_leaves_nothing(registry: Registry) -> None:
     assert not (registry.directory.parent / "tulle-lab").exists()
 
 
+def test_the_demo_of_a_backend_that_the_kernel_carries_speaks_of_no_forwarder(registry: Registry) -> None:
+    said: list[str] = []
+    demo.run(Lab(backend="host-gw", registry=registry), said.append, said.append)
+    shown = "\n".join(said)
+    check(shown)
+    assert "the backend is host-gw; packets are carried by the kernel\n" in shown
+    assert "killed (-9); the kernel goes on:" in shown
+    assert "forwarder" not in shown
+
+
 def test_pods_that_do_not_reach_each_other_end_the_demo_with_their_names(registry: Registry) -> None:
     with (
         Lab(nodes=2, pods=1, backend="none", registry=registry) as lab,
         pytest.raises(LabError, match="not all answered: n1/p1 to n2/p1, n2/p1 to n1/p1"),
     ):
         demo.ping_everybody(lab, print, print)
+
+
+def test_what_to_try_next_is_the_lab_that_was_shown() -> None:
+    options = {"Mode": "userspace", "Port": 9000, "GBP": False, "Note": "two words"}
+    plan = Plan(name="x", backend="vxlan", backend_options=options, family="dual")
+    assert demo.flags(plan) == (
+        " --backend vxlan --family dual --backend-option Mode=userspace --backend-option Port=9000"
+        " --backend-option GBP=false --backend-option 'Note=two words'"
+    )
+    assert demo.flags(Plan(name="y")) == ""
 
 
 def test_our_programs_are_called_by_name_where_the_path_leads_to_them(

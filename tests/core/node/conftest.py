@@ -40,7 +40,7 @@ def make_node(tmp_path: Path) -> Callable[[], NodeState]:
             membership=open_membership(config, plugins),
             run_dir=RunDir(config.run_dir),
             keeper=Keeper(Netlink()),
-            components=Components(plugins),
+            components=Components(plugins, config.options),
         )
 
     return make

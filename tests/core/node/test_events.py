@@ -25,15 +25,18 @@ FORWARDS = {("core/tulle/store/retry.py", "RareLog")}
 """Hands on what it is given: the callers of its `warn` are looked at."""
 MADE_UP = {"config-%s": {f"config-{kind}" for kind in get_args(get_type_hints(Drift)["kind"])}}
 """Events whose name is put together, and what it can be."""
-OWN_PROGRAM = "core/tulle/lab"
-"""Not a part of tulled."""
+OWN_PROGRAMS = (
+    "core/tulle/lab",
+    *(f"plugins/tulle_wireguard/{name}.py" for name in ("alone", "carrier", "standalone", "tunlink")),
+)
+"""No part of tulled."""
 
 
 def parsed() -> Iterator[tuple[str, ast.Module]]:
     for root in SOURCES:
         for file in sorted((ROOT / root).rglob("*.py")):
             name = file.relative_to(ROOT).as_posix()
-            if not name.startswith(OWN_PROGRAM) and not name.endswith("_pb2.py"):
+            if not name.startswith(OWN_PROGRAMS) and not name.endswith("_pb2.py"):
                 yield name, ast.parse(file.read_text())
 
 

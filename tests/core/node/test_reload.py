@@ -33,7 +33,8 @@ def parsed(directory: Path, text: str, *words: str) -> Parsed:
         ('public-ip = "192.0.2.1"\nv = 0', 'v = 2\nengine = "python"', ("v",), ("engine", "public-ip")),
         ("", 'etcd-endpoints = ["http://192.0.2.1:2379"]\netcd-password = "p"\netcd-username = "u"', (),
          ("etcd-endpoints", "etcd-password", "etcd-username")),
-        ("", "ip-masq = true\nkube-subnet-mgr = false", (), ()),  # without effect
+        ("", "ip-masq = true", (), ("ip-masq",)),
+        ("", 'kube-api-url = "http://192.0.2.1"\nkube-subnet-mgr = false', (), ()),  # without effect
         ("subnet-lease-renew-margin = 60", 'subnet-lease-renew-margin = "1h"', (), ()),  # said in another way
     ],
 )  # fmt: skip

@@ -103,8 +103,9 @@ def test_a_whole_command_line_of_flanneld_is_understood(plugins: Plugins) -> Non
     assert (config.store, config.store_default) == ("etcd", False)
     assert config.store_settings["etcd-endpoints"] == ("https://192.0.2.1:2379", "https://192.0.2.2:2379")
     assert config.public == {4: ip_address("192.0.2.7"), 6: ip_address("2001:db8::7")}
-    inactive = {name for name in FLANNELD if name.startswith(("ip-", "iptables", "kube", "net-", "set-"))}
+    inactive = {name for name in FLANNELD if name.startswith(("kube", "net-", "set-"))}
     assert set(config.inactive) == inactive | {"vmodule", "log_backtrace_at"}
+    assert (config.options["ip-masq"], config.options["iptables-forward-rules"]) == (True, False)
     assert "hunter2" not in repr(config)
 
 

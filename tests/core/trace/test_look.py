@@ -14,7 +14,7 @@ from tulle.contracts.doctor import DoctorContext
 from tulle.contracts.store import Put, Unavailable
 from tulle.kernel.state import SeenRoute, WantedRoute
 from tulle.kernel.underlay import LocalAddress, LocalLink
-from tulle.trace.look import lease_left, look, outer_families, pod_records, refuser
+from tulle.trace.look import carriers, lease_left, look, outer_families, pod_records, refuser
 from tulle.trace.target import resolve
 from tulle.trace.way import Seen
 from tulle_memory.store import MemoryStore
@@ -44,6 +44,13 @@ def test_datagrams_leave_in_the_families_of_the_underlays_addresses(make_context
     told = {"underlay": {"addresses": ["2001:db8::1", "192.0.2.1"]}}
     assert outer_families(make_context(status=told), links) == {4, 6}
     assert outer_families(make_context(status=None), links) == {4}
+
+
+def test_a_device_for_each_family_of_pods_travels_over_that_family(make_context: MakeContext) -> None:
+    two = make_context(devices=("wg", "wg-v6"))
+    assert (carriers(two, 6, {4, 6}), carriers(two, 4, {4, 6}), carriers(two, 6, {4})) == ({6}, {4}, set())
+    assert carriers(make_context(devices=("tulle0",)), 6, {4, 6}) == {4, 6}
+    assert carriers(make_context(), 6, {4}) == {4}
 
 
 @pytest.mark.parametrize(

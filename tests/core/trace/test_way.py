@@ -52,7 +52,49 @@ def test_through_the_tunnel_each_step_says_what_decides_it(make_seen: MakeSeen) 
 def test_the_outer_family_decides_what_a_packet_costs(make_seen: MakeSeen) -> None:
     seen = by_name(make_seen(endpoint=ip_address("2001:db8::2")))
     assert "48 bytes more over IPv6" in seen["encapsulation"].what
-    assert seen["MTU"].what == "packets of more than 1452 bytes are cut or dropped on eth0"
+    assert seen["MTU"].what == (
+        "packets of more than 1452 bytes are cut or dropped on eth0: give it an MTU of 1520 "
+        "(ip link set dev eth0 mtu 1520)"
+    )
+    assert (seen["MTU"].ok, seen["MTU"].part, seen["MTU"].stops) == (False, True, False)
+
+
+def test_each_of_a_backends_devices_is_the_tunnel_with_its_own_port(
+    make_seen: MakeSeen, make_context: MakeContext
+) -> None:
+    planes = {
+        "dataplane": {"engine": "python", "forwarder_pid": 7},
+        "second_dataplanes": {"v6": {"engine": "python", "forwarder_pid": 8}},
+    }
+    ctx = make_context(
+        backend="wireguard",
+        device="wg",
+        devices=("wg", "wg-v6"),
+        port=51820,
+        ports=(51820, 7),
+        status=planes,
+    )
+    links = {"wg-v6": LocalLink("wg-v6", 7, 1420, True), "eth0": LocalLink("eth0", 2, 1500, True)}
+    seen = make_seen(
+        "fd42:0:0:2::5",
+        ctx=ctx,
+        way=Way("unicast", "wg-v6"),
+        endpoint=ip_address("2001:db8::2"),
+        links=links,
+    )
+    assert in_tunnel(seen)
+    assert not in_tunnel(make_seen(ctx=ctx, way=Way("unicast", "eth0")))
+    found = by_name(seen)
+    assert found["tunnel"].what == "wg-v6 (up, MTU 1420): read by the forwarder (pid 8)"
+    assert found["encapsulation"].what.endswith("over IPv6, to port 7/udp")
+    assert found["MTU"].ok
+
+
+def test_a_plain_route_beside_a_tunnel_costs_nothing(make_seen: MakeSeen) -> None:
+    found = by_name(make_seen(way=Way("unicast", "eth0", gateway=ip_address("192.0.2.2"))))
+    assert "not through a tunnel" in found["link"].what
+    assert found["MTU"].what == "packets of up to 1500 bytes pass whole (0 to spare)"
+    assert found["MTU"].ok
 
 
 def test_without_a_network_config_nobody_can_say_what_it_costs(
