@@ -28,7 +28,6 @@ from tulle_wireguard.stock import (
     clash,
     decode,
     encode,
-    endpoint_text,
     is_name,
     made,
 )
@@ -260,7 +259,7 @@ def _told(name: str, value: bytes) -> dict[str, Any]:
         "name": name,
         "public_key": peer.public,
         "allowed_ips": [str(one) for one in peer.allowed],
-        "endpoint": endpoint_text(peer.endpoint) if peer.endpoint else "",
+        "endpoint": str(peer.endpoint) if peer.endpoint else "",
         "preshared_key": bool(peer.psk),
         "persistent_keepalive": peer.keepalive_s,
         "via": list(peer.via),

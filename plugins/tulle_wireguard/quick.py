@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from tulle.contracts.backend import Endpoint
 from tulle.lease.model import Lease
 from tulle.net.prefix import Prefix
 from tulle_wireguard.leasedata import TYPE, Unreadable, parse_lease_data
 from tulle_wireguard.options import WireguardOptions
-from tulle_wireguard.stock import StockPeer, endpoint_text
+from tulle_wireguard.place import Place
+from tulle_wireguard.stock import StockPeer
 
 KEEPALIVE_S = 25
 """For who is spoken to nowhere: it must speak first, and keep what is between open (wg(8) names this number)."""
@@ -23,7 +23,7 @@ class NodePeer(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     public: str
-    endpoint: Endpoint
+    endpoint: Place
     prefixes: tuple[Prefix, ...]
 
 
@@ -49,7 +49,7 @@ def node_peers(node: str, lease: Lease, options: WireguardOptions) -> Iterator[N
         if before is not None:
             found[known.public] = msgspec.structs.replace(before, prefixes=(*before.prefixes, prefix))
         elif address is not None:
-            endpoint = Endpoint(str(address), known.port)
+            endpoint = Place(address, known.port)
             found[known.public] = NodePeer(
                 node=node, public=known.public, endpoint=endpoint, prefixes=(prefix,)
             )
@@ -96,7 +96,7 @@ def quick_text(
         if peer.psk:
             lines.append(f"PresharedKey = {peer.psk}")
         lines.append(f"AllowedIPs = {', '.join(map(str, one.prefixes))}")
-        lines.append(f"Endpoint = {endpoint_text(one.endpoint)}")
+        lines.append(f"Endpoint = {one.endpoint}")
         if peer.endpoint is None:
             lines.append(f"PersistentKeepalive = {KEEPALIVE_S}")
     return "\n".join(lines) + "\n"

@@ -13,21 +13,22 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
 
-from tulle.contracts.backend import DataPeer, Endpoint, Family, Peer, Problem
+from tulle.contracts.backend import DataPeer, Endpoint, Peer, Problem
 from tulle.net.prefix import Address, Prefix
 from tulle_wireguard.keytext import key_bytes
+from tulle_wireguard.options import LARGEST_KEEPALIVE_S
 from tulle_wireguard.peers import settings
+from tulle_wireguard.place import Place, parse_place
 from tulle_wireguard.tunnels import Tunnel
 
 FOLDER = "wireguard/peers"
 LONGEST_NAME = 63
 MOST_ALLOWED = 256
-LARGEST_KEEPALIVE_S = 65535
 
 
 class StockPeer(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +37,7 @@ class StockPeer(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     public: str
     allowed: tuple[Prefix, ...]
-    endpoint: Endpoint | None = None
+    endpoint: Place | None = None
     psk: str = ""
     keepalive_s: int = 0
     via: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ def is_name(text: str) -> bool:
 def encode(peer: StockPeer) -> bytes:
     record: dict[str, Any] = {"PublicKey": peer.public, "AllowedIPs": [str(one) for one in peer.allowed]}
     if peer.endpoint is not None:
-        record["Endpoint"] = endpoint_text(peer.endpoint)
+        record["Endpoint"] = str(peer.endpoint)
     if peer.psk:
         record["PresharedKey"] = peer.psk
     if peer.keepalive_s:
@@ -125,7 +126,7 @@ def made(
         name=name,
         public=public,
         allowed=tuple(dict.fromkeys(_allowed(text) for text in allowed)),
-        endpoint=parse_endpoint(endpoint) if endpoint else None,
+        endpoint=_place(endpoint) if endpoint else None,
         psk=psk,
         keepalive_s=keepalive_s,
         via=tuple(via),
@@ -144,27 +145,14 @@ def _allowed(text: str) -> Prefix:
     return found
 
 
-def parse_endpoint(text: str) -> Endpoint:
-    """ "192.0.2.1:51820" or "[2001:db8::1]:51820". A name would have to be asked for, again and again: refused."""
-    host, _, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+def _place(text: str) -> Place:
+    """A name would have to be asked for, again and again: refused."""
     try:
-        address = ip_address(bare)
-        if (address.version == 6) != (bare != host) or not port.isdecimal() or not 1 <= int(port) <= 65535:
-            raise ValueError(text)
-    except ValueError:
+        return parse_place(text)
+    except ValueError as error:
         raise ValueError(
-            f"Endpoint: {text[:60]!r} is no address and port; give one such as 192.0.2.1:51820 or [2001:db8::1]:51820"
+            f"Endpoint: {error}; give one such as 192.0.2.1:51820 or [2001:db8::1]:51820"
         ) from None
-    return Endpoint(str(address), int(port))
-
-
-def endpoint_text(endpoint: Endpoint) -> str:
-    return (
-        f"[{endpoint.address}]:{endpoint.port}"
-        if ":" in endpoint.address
-        else f"{endpoint.address}:{endpoint.port}"
-    )
 
 
 class Attached(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,7 +286,7 @@ class _Taken:
         inside = self._places[place : place + 1]
         if inside and inside[0][:2] <= (version, last):
             return f"holds {inside[0][2]}, which carries the tunnel itself"
-        if peer.endpoint is not None and ip_address(peer.endpoint.address) in prefix:
+        if peer.endpoint is not None and peer.endpoint.address in prefix:
             return f"holds {peer.endpoint.address}, which carries the tunnel itself"
         return ""
 
@@ -317,8 +305,8 @@ def stock_data_peer(peer: StockPeer, tunnel: Tunnel) -> DataPeer | None:
     prefixes = tuple(str(one) for one in peer.allowed if one.version in tunnel.inner)
     if not prefixes:
         return None
-    family: Family | None = None
-    if peer.endpoint is not None:
-        family = 6 if ":" in peer.endpoint.address else 4
-    endpoints = (peer.endpoint,) if peer.endpoint is not None and family in tunnel.outer else ()
+    place = peer.endpoint
+    endpoints: tuple[Endpoint, ...] = ()
+    if place is not None and place.address.version in tunnel.outer:
+        endpoints = (Endpoint(str(place.address), place.port),)
     return DataPeer(peer.key, prefixes, endpoints, settings(peer.public, peer.psk, peer.keepalive_s))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tulle.contracts.backend import Endpoint
 from tulle.lease.model import Lease
 from tulle_wireguard.keytext import key_text
 from tulle_wireguard.options import WireguardOptions
+from tulle_wireguard.place import Place
 from tulle_wireguard.quick import NodePeer, attached_to, node_peers, quick_text
 from tulle_wireguard.stock import made
 
@@ -30,9 +30,11 @@ def peers(options: WireguardOptions, data: Any, data_v6: Any) -> list[NodePeer]:
 
 def test_a_node_with_two_devices_is_two_peers() -> None:
     one, other = peers(WireguardOptions(), {"PublicKey": KEYS[0], "Port": 7}, {"PublicKey": KEYS[1]})
-    assert one == NodePeer(node="n2", public=KEYS[0], endpoint=Endpoint("192.0.2.2", 7), prefixes=(FOUR,))
+    assert one == NodePeer(
+        node="n2", public=KEYS[0], endpoint=Place(ip_address("192.0.2.2"), 7), prefixes=(FOUR,)
+    )
     assert other == NodePeer(
-        node="n2", public=KEYS[1], endpoint=Endpoint("2001:db8::2", 51821), prefixes=(SIX,)
+        node="n2", public=KEYS[1], endpoint=Place(ip_address("2001:db8::2"), 51821), prefixes=(SIX,)
     )
 
 
@@ -42,7 +44,9 @@ def test_a_node_with_two_devices_is_two_peers() -> None:
 def test_a_node_with_one_device_is_one_peer(mode: str, address: str) -> None:
     data = {"PublicKey": KEYS[0]}
     (one,) = peers(WireguardOptions(mode=mode), data, data)
-    assert one == NodePeer(node="n2", public=KEYS[0], endpoint=Endpoint(address, 51820), prefixes=(FOUR, SIX))
+    assert one == NodePeer(
+        node="n2", public=KEYS[0], endpoint=Place(ip_address(address), 51820), prefixes=(FOUR, SIX)
+    )
 
 
 @pytest.mark.parametrize("data", [None, "text", {}, {"PublicKey": 7}])
@@ -52,7 +56,9 @@ def test_a_lease_that_says_too_little_is_no_peer(data: Any) -> None:
 
 
 NODES = [
-    NodePeer(node=f"n{number}", public=KEYS[number], endpoint=Endpoint("192.0.2.9", 1), prefixes=(net,))
+    NodePeer(
+        node=f"n{number}", public=KEYS[number], endpoint=Place(ip_address("192.0.2.9"), 1), prefixes=(net,)
+    )
     for number, net in ((1, ip_network("10.42.1.0/24")), (2, FOUR))
 ]
 NETWORKS = [ip_network("10.42.0.0/16")]
