@@ -162,7 +162,7 @@ def test_the_nodes_new_key_is_in_the_configuration_that_is_printed_then(
         (("--allowed-ips", "192.0.2.0/24"), "which carries the tunnel itself"),
         (("--allowed-ips", "10.99.0.8/32", "--via", "n9"), "there is no node n9; there are: n1, n2"),
         (("--allowed-ips", "10.99.0.8/33"), "is no network"),
-        (("--allowed-ips", "10.99.0.8", "--endpoint", "laptop:1"), "is not of the form address:port"),
+        (("--allowed-ips", "10.99.0.8", "--endpoint", "laptop:1"), "give one such as 192.0.2.1:51820"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
