@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -20,12 +21,26 @@ from typing import Any
 
 import pytest
 
+from tulle.net.checksum import checksum, pseudo_header_sum
+from tulle.testing.faults.line import Weather
+from tulle.testing.faults.wire import wire
+
 SOCKETS = "/run/wireguard"
 TULLE_WG = (sys.executable, "-m", "tulle_wireguard.standalone")
 WIRE = Path(__file__).with_name("wire.py")
 TRAFFIC = (sys.executable, "-m", "tulle.lab.traffic")
 INIT = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 """Process 1: whoever is left over and ends is forgotten."""
+REPLAY = """
+import json, socket, sys, time
+order = json.load(sys.stdin)
+raw = (socket.SOCK_RAW, socket.IPPROTO_RAW)
+with socket.socket(socket.AF_INET, *(raw if order["raw"] else (socket.SOCK_DGRAM,))) as out:
+    for number, one in enumerate(order["data"]):
+        out.sendto(bytes.fromhex(one), tuple(order["to"]))
+        if number % 20 == 19:
+            time.sleep(0.005)
+"""
 LIST_PROCESSES = (
     r"""cd /proc; for one in [0-9]*; do printf "%s\t" $one; tr "\0" "\t" <$one/cmdline; echo; done"""
 )
@@ -49,6 +64,27 @@ class Key:
     def __init__(self, net: Net) -> None:
         self.private = net.run("", "wg", "genkey").stdout.strip()
         self.public = net.run("", "wg", "pubkey", given=self.private).stdout.strip()
+
+
+class _Places:
+    """A net as the tools of `tulle.testing.faults` want it."""
+
+    def __init__(self, wires: Net) -> None:
+        self._net = wires
+
+    def run(
+        self,
+        place: str,
+        argv: Sequence[str],
+        *,
+        input: str | None = None,
+        timeout: float = LONG_S,
+        check: bool = True,
+    ) -> Done:
+        return self._net.run(place, *argv, given=input, check=check, within_s=timeout)
+
+    def popen(self, place: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        return subprocess.Popen(self._net.command(place, argv), **options)
 
 
 class Net:
@@ -85,7 +121,8 @@ class Net:
 
     # --- programs -------------------------------------------------------------------------------------------------
 
-    def _command(self, host: str, words: Sequence[str]) -> list[str]:
+    def command(self, host: str, words: Sequence[str]) -> list[str]:
+        """A command line for outside."""
         enter = ["nsenter", "--target", str(self._inside), *self._enter, "--"]
         return [*enter, *(["ip", "netns", "exec", host] if host else []), *words]
 
@@ -100,7 +137,7 @@ class Net:
     ) -> Done:
         """Run a program there to its end."""
         done = subprocess.run(
-            self._command(host, words),
+            self.command(host, words),
             input=given,
             capture_output=True,
             text=True,
@@ -116,7 +153,7 @@ class Net:
     ) -> subprocess.Popen[str]:
         """Start one there. It ends with the net."""
         started = subprocess.Popen(
-            self._command(host, words),
+            self.command(host, words),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -238,12 +275,45 @@ class Net:
         found: list[bytes] = []
         yield found
         lines = [json.loads(line) for line in process.communicate(timeout=LONG_S)[0].splitlines()]
-        found += [bytes.fromhex(one["packet"]) for one in lines if not one["sent"]]
+        found += [_whole(bytes.fromhex(one["packet"])) for one in lines if not one["sent"]]
 
     def wire(self, host: str, **order: Any) -> Any:
         """Run `wire.py` there to its end; returns its last line."""
         done = self.run(host, sys.executable, str(WIRE), json.dumps(order))
         return json.loads(done.stdout.splitlines()[-1])
+
+    def replay(self, host: str, data: Sequence[bytes], to: tuple[str, int], *, raw: bool = False) -> None:
+        """Send all of it again from there, some thousand a second, over IPv4: datagrams, or whole packets (`raw`)."""
+        order = {"data": [one.hex() for one in data], "to": to, "raw": raw}
+        self.run(host, sys.executable, "-c", REPLAY, given=json.dumps(order))
+
+    @contextlib.contextmanager
+    def weather(self, host: str, weather: Weather, seed: int = 0) -> Iterator[None]:
+        """Between this host and the others, both ways."""
+        with wire(_Places(self), f"w-{host}", weather, seed, switch=""):
+            yield
+
+    def floods(self, *ways: tuple[str, str, str], count: int, rate: float, size: int) -> list[dict[str, Any]]:
+        """Numbered datagrams, (sender, receiver, the receiver's address) each, all at once: what became of them."""
+        amount, pace = ("--count", str(count)), ("--rate", str(rate), "--size", str(size))
+        listening = [
+            self.start(receiver, *TRAFFIC, "flood-receive", address, *amount) for _, receiver, address in ways
+        ]
+        senders = []
+        for (sender, _, address), one in zip(ways, listening, strict=True):
+            assert one.stdout is not None
+            port = str(json.loads(one.stdout.readline())["listening"])
+            senders.append(self.start(sender, *TRAFFIC, "flood-send", address, port, *amount, *pace))
+        for one in senders:
+            sent = json.loads(one.communicate(timeout=LONG_S + count / rate)[0])
+            assert (sent["sent"], sent["refused"]) == (count, 0)
+        return [json.loads(one.communicate(timeout=LONG_S)[0].splitlines()[-1]) for one in listening]
+
+    def udp(self, host: str) -> dict[str, int]:
+        """The host's counters of UDP over IPv4: InDatagrams are those that a program has read."""
+        lines = self.run(host, "cat", "/proc/net/snmp").stdout.splitlines()
+        names, values = (line.split()[1:] for line in lines if line.startswith("Udp:"))
+        return dict(zip(names, map(int, values), strict=True))
 
     def arrived(self, host: str, name: str) -> int:
         """Packets that came out of the interface."""
@@ -258,6 +328,17 @@ class Net:
         words = ["stream-send", address, str(port), "--bytes", str(size)]
         found: dict[str, Any] = json.loads(self.run(sender, *TRAFFIC, *words, within_s=STREAM_S).stdout)
         return found
+
+
+def _whole(packet: bytes) -> bytes:
+    """A captured UDP packet with its checksum (RFC 768, RFC 8200 section 8.1): what passes a virtual link has half of
+    one, and sent again it would be refused."""
+    addresses, start = (packet[12:20], 20) if packet[0] >> 4 == 4 else (packet[8:40], 40)
+    half, place = len(addresses) // 2, slice(start + 6, start + 8)
+    bare = packet[: place.start] + bytes(2) + packet[place.stop :]
+    pseudo = pseudo_header_sum(addresses[:half], addresses[half:], socket.IPPROTO_UDP, len(packet) - start)
+    found = checksum(bare[start:], pseudo) or 0xFFFF
+    return bare[: place.start] + found.to_bytes(2) + bare[place.stop :]
 
 
 def _only_child(pid: int) -> int:
