@@ -56,7 +56,7 @@ def peer_subnet(lab: Lab) -> str:
 def test_a_healthy_node_has_neither_errors_nor_warnings_and_every_check_says_something(lab: Lab) -> None:
     report = examine(lab)
     assert [one for one in report["findings"] if one["severity"] in ("warning", "error")] == []
-    assert len({one["check"] for one in report["findings"]}) >= 16
+    assert len({one["check"] for one in report["findings"]}) >= 17
     assert (report["node"], report["errors"], report["warnings"]) == ("n1", 0, 0)
 
 
@@ -143,6 +143,23 @@ def test_a_broken_thing_is_found_and_the_printed_command_mends_it(lab: Lab, name
         assert problems(lab, check) == []
     finally:
         sh(lab, clean)
+
+
+def test_a_node_whose_mtu_differs_is_named_with_both_numbers(lab: Lab, eventually: Any) -> None:
+    """n2's tulled follows its narrower wire and tells the others, whose doctors compare."""
+    assert problems(lab, "mtu") == []
+    (own,) = {lab.status(name)["backend"]["mtu"] for name in lab.plan.node_names}
+    sh(lab, "ip link set eth0 mtu 1400", node="n2")
+    try:
+        eventually(lambda: problems(lab, "mtu") != [])
+        (found,) = problems(lab, "mtu")
+        theirs = lab.status("n2")["backend"]["mtu"]
+        assert theirs < own
+        assert (found["severity"], found["subject"]) == ("warning", "n2")
+        assert found["what"] == f"pods there have MTU {theirs}, pods of this node {own}"
+    finally:
+        sh(lab, "ip link set eth0 mtu 1500", node="n2")
+    eventually(lambda: problems(lab, "mtu") == [])
 
 
 def test_a_process_called_flanneld_is_found_and_ended_by_the_printed_command(lab: Lab) -> None:

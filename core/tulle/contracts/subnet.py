@@ -45,6 +45,8 @@ class Claim(msgspec.Struct, frozen=True):
     """Further addresses that others may reach us at, best first; `public` comes before them."""
     node_id: str = ""
     """Random, kept in the state directory: of two machines that claim one name, whose is whose."""
+    mtu: int = 0
+    """Of our pods' packets, for `tulle doctor` of the others; 0: not known yet, what was told before stays."""
 
 
 @runtime_checkable

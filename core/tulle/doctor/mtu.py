@@ -1,4 +1,5 @@
-"""MTUs that must fit each other: the underlay's, the tunnel's, and what subnet.env tells those who make pods."""
+"""MTUs that must fit each other: the underlay's, the tunnel's, what subnet.env tells those who make pods, and the other
+nodes' (peermtus)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from collections.abc import Mapping
 
 from tulle.contracts.backend import Family
 from tulle.contracts.doctor import DoctorContext, Finding
-from tulle.doctor import reading
+from tulle.doctor import peermtus, reading
+from tulle.doctor.bridge import pods_links
 
 
 async def check(ctx: DoctorContext) -> list[Finding]:
@@ -26,23 +28,15 @@ async def check(ctx: DoctorContext) -> list[Finding]:
         for device in ctx.devices or (ctx.device,)
     ]
     found.append(judge_subnet_env(str(ctx.subnet_file), env, pods_mtu(ctx, links)))
-    return found + judge_bridges(ctx, {one.name: one.mtu for one in seen.links if _has_pods(ctx, one)}, links)
+    found += judge_bridges(ctx, {one.name: one.mtu for one in pods_links(ctx, seen.links)}, links)
+    cost = min(costs.values(), default=0)
+    return found + peermtus.judge(ctx, pods_mtu(ctx, links), peermtus.told(ctx), cost)
 
 
 def pods_mtu(ctx: DoctorContext, links: Mapping[str, int]) -> int | None:
     """What a pod may send: by all of the tunnel's devices, so the smallest counts. None: there is no tunnel. Pure."""
     there = [links[one] for one in ctx.devices or (ctx.device,) if one in links]
     return ctx.mtu or min(there, default=None)
-
-
-def _has_pods(ctx: DoctorContext, link: object) -> bool:
-    """Another interface with an address of our subnets: the bridge of this node's pods."""
-    return getattr(link, "name", "") not in (ctx.device, *ctx.devices) and any(
-        one.address.ip in subnet
-        for one in getattr(link, "addresses", ())
-        for subnet in ctx.subnets
-        if one.address.version == subnet.version
-    )
 
 
 def judge_tunnel(

@@ -19,7 +19,7 @@ from tulle.lease.allocate import Choice, Create, Full, Me, Plan, Reuse, TakeOver
 from tulle.lease.claims import overlapping_older
 from tulle.lease.codec import decode_member, encode_lease, encode_member
 from tulle.lease.errors import duplicate
-from tulle.lease.model import Lease, Member
+from tulle.lease.model import MTU, Lease, Member
 from tulle.net.prefix import Prefix
 from tulle.net.subnets import SubnetRange
 from tulle.store.clock import Clock, wait_for_event
@@ -215,6 +215,8 @@ class Acquirer:
         )
         public = [claim.public[family] for family in sorted(claim.public)]
         endpoints = tuple(dict.fromkeys([*public, *claim.candidates]))
+        if claim.mtu:
+            member_extra = member_extra | {MTU: claim.mtu}
         member = Member(me.name, me.id, me.boot_id, (key,), endpoints, member_extra)
         return {self._keys.subnets + key: encode_lease(lease), self._keys.member: encode_member(member)}
 

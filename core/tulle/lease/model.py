@@ -14,6 +14,12 @@ RESERVED = "Reserved"
 """Further field of a member record, true where a person reserved the subnet for this name before any node had it: then
 the record stays when the node gives its subnet back."""
 
+MTU = "MTU"
+"""Further field of a member record: the largest packet of the node's pods, in bytes. A record may lack it (of an older
+tulle, or of a node that is not ready yet)."""
+MTUS = range(68, 65536)
+"""RFC 791: every link carries 68 bytes, and no packet is longer than 65535."""
+
 
 class Lease(msgspec.Struct, frozen=True):
     """One key under `subnets/`."""
@@ -57,6 +63,12 @@ class Member(msgspec.Struct, frozen=True):
     @property
     def reserved(self) -> bool:
         return self.extra.get(RESERVED) is True
+
+    @property
+    def mtu(self) -> int:
+        """0: it says none, or none that there is."""
+        told = self.extra.get(MTU)
+        return told if type(told) is int and told in MTUS else 0
 
 
 class Alive(msgspec.Struct, frozen=True):

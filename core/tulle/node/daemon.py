@@ -77,6 +77,9 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._underlay: Follower | None = None
         self._again = asyncio.Event()
+        self._mtu = 0
+        """Of pods' packets as subnet.env has it; 0: not known yet."""
+        self._mtu_news = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._removing = False
         self._said_ready = False
@@ -210,6 +213,7 @@ class Daemon:
         await first_to_end(
             self._follow_peers(membership, backend, context),
             self._reconcile_again(backend),
+            self._tell_mtu(membership),
             self._underlay.run(backend, context),
             node.keeper.run(),
             upkeep.run(),
@@ -281,6 +285,7 @@ class Daemon:
             previous=subnet_env.previous_subnets(self._config.subnet_file),
             candidates=tuple(self._node.underlay.addresses.values()),
             node_id=self._node_id,
+            mtu=self._mtu,
         )
 
     async def _publish(self, advertisement: Advertisement) -> None:
@@ -340,6 +345,13 @@ class Daemon:
             if not node.doing:
                 node.report = await backend.reconcile(node.peers)
 
+    async def _tell_mtu(self, membership: Membership) -> None:
+        """To the others, whose doctors compare. A task of its own: telling waits where the store is away."""
+        while True:
+            await self._mtu_news.wait()
+            self._mtu_news.clear()
+            await membership.update(self._claim())
+
     async def _underlay_moved(self, others: bool) -> None:
         """After the backend has followed."""
         node = self._node
@@ -357,7 +369,10 @@ class Daemon:
         """Returns whether it was not as it should be, and was written."""
         assert self._footprint is not None
         node = self._node
-        written = self._footprint.write_subnet_file(context.networks, context.prefixes, backend.mtu())
+        if (mtu := backend.mtu()) != self._mtu:
+            self._mtu = mtu
+            self._mtu_news.set()
+        written = self._footprint.write_subnet_file(context.networks, context.prefixes, mtu)
         node.file_problem = self._footprint.subnet_file_problem
         if node.file_problem is None and not self._said_ready:
             self._said_ready = True

@@ -7,6 +7,7 @@ import json
 from ipaddress import IPv4Network
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,34 @@ def test_further_fields_of_a_taken_lease_and_of_a_reserved_record_are_written_ba
             assert json.loads(lease.value) == {"PublicIP": "192.0.2.1", "PublicIPv6": None, "Zone": "a"}
             assert (json.loads(member.value)["Rack"], json.loads(member.value)["ID"]) == (7, "id-of-n1")
             assert lease.lease == member.lease == NO_LEASE
+
+    asyncio.run(scenario())
+
+
+def test_the_mtu_is_told_in_the_record_and_stays_over_a_restart_until_another_is_known(cluster: Any) -> None:
+    async def scenario() -> None:
+        async with cluster:
+            await cluster.configure()
+
+            async def told() -> tuple[Any, bool]:
+                keys = await cluster.keys()
+                (lease,) = [kv for key, kv in keys.items() if key.startswith("subnets/")]
+                member = keys["members/n1"]
+                return json.loads(member.value).get("MTU"), member.modified == lease.modified
+
+            node = await cluster.start("n1")
+            await node.acquire("192.0.2.1")
+            assert await told() == (None, True)
+            claim = node.claim("192.0.2.1")
+            await cluster.clock.run(node.manager.update(msgspec.structs.replace(claim, mtu=1450)))
+            assert await told() == (1450, True)
+            before = await cluster.keys()
+            await node.kill()
+            again = await cluster.start("n1")
+            await again.acquire("192.0.2.1")
+            assert (await cluster.keys())["members/n1"] == before["members/n1"]
+            await cluster.clock.run(again.manager.update(msgspec.structs.replace(claim, mtu=1400)))
+            assert await told() == (1400, True)
 
     asyncio.run(scenario())
 
