@@ -149,24 +149,6 @@ def test_an_entry_that_somebody_removes_is_back(
     assert all_answer(lab, family)
 
 
-def test_no_packet_is_lost_and_nothing_is_touched_when_tulled_is_killed_and_started_again(
-    lab: Lab, say: Callable[[str, object], None]
-) -> None:
-    with lab.flood("n1/p1", "n2/p1", count=10_000, rate=4000.0) as flood:
-        time.sleep(0.3)
-        lab.kill_tulled("n1")
-        said = len(lab.logs("n1"))
-        lab.start_tulled("n1")
-        lab.wait_ready()
-        result = flood.finish()
-    say("flood", result)
-    assert (result.sent, result.lost, result.duplicates) == (10_000, 0, 0)
-    log = lab.logs("n1")[said:]
-    assert " ready peers=2" in log
-    assert "kernel-set" not in log
-    assert "kernel-mended" not in log
-
-
 def test_down_removes_devices_routes_and_covers(lab: Lab, node: Any, eventually: Callable[..., Any]) -> None:
     subnets = lab.status("n2")["subnets"]
     node.tulle("n2", "down")

@@ -1,14 +1,10 @@
-"""VXLAN in user space with real packets: the wire is VXLAN and nothing else, sizes are right at the edge, whatever dies
-or is deleted comes back, and what is forged is dropped and counted. (Beside kernels: test_migration.)"""
+"""VXLAN in user space with real packets: the wire is VXLAN and nothing else, and what is forged is dropped and counted.
+(Beside kernels: test_migration; what dies or is deleted: test_kills; sizes: test_mtu_edge.)"""
 
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -16,7 +12,6 @@ import pytest
 
 from tulle.kernel.state import RTPROT_TULLE
 from tulle.lab import Lab
-from tulle.lab.measure import StreamResult
 from tulle.lab.plan import CLUSTER
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-vxlan-userspace")]
@@ -24,15 +19,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-vxlan-userspace")]
 PORT = 8472
 VXLAN_HEADER = bytes.fromhex("0800000000000100")
 """RFC 7348 section 5, VNI 1."""
-MTU, UNDERLAY_MTU = 1430, 1500
-"""1500 - 70: one device for both families."""
-UDP_HEADERS = {4: 28, 6: 48}
-TOO_BIG = {4: (3, 4), 6: (2, 0)}  # ICMP type and code: RFC 792, RFC 4443 section 3.2
 STREAM_BYTES = 64 << 20
-KILLS, HAND_OVERS = 3, 2
-PACKETS, RATE = 8_000, 2_000.0
-WITHIN_S = 20.0
-"""Ten times what is meant."""
 
 
 @pytest.fixture(scope="module")
@@ -113,85 +100,6 @@ def ends(packet: bytes) -> tuple[Any, Any]:
 
 def raw(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
-
-
-@pytest.mark.parametrize("family", [4, 6])
-def test_the_largest_packet_passes_and_the_next_is_answered_with_the_mtu(
-    lab: Lab, node: Any, eventually: Callable[..., Any], family: int
-) -> None:
-    """n1's pod believes in the underlay's MTU, as one that a careless CNI plugin made would."""
-    assert lab.nets["n1"].mtu == lab.status("n1")["backend"]["mtu"] == MTU
-    wide = (("n1", "cni0"), ("n1", "to-p1"), ("n1/p1", "eth0"))
-    try:
-        for place, link in wide:
-            node.kernel(place, ("link", "set", {"link": link, "mtu": UNDERLAY_MTU}))
-        to, largest = [lab.address("n2/p1", family), 7777], MTU - UDP_HEADERS[family]
-        with node.capture("n2/p1", link="eth0") as finish:
-            node.wire("n1/p1", do="probe", to=to, size=largest, wait_s=1.0)
-            assert MTU in {len(one["packet"]) // 2 for one in finish()}
-        answer = eventually(lambda: node.wire("n1/p1", do="probe", to=to, size=largest + 1, wait_s=1.2))
-        assert (answer["type"], answer["code"], answer["mtu"]) == (*TOO_BIG[family], MTU)
-    finally:
-        for place, link in wide:
-            node.kernel(place, ("link", "set", {"link": link, "mtu": MTU}))
-
-
-@contextmanager
-def streams(lab: Lab) -> Iterator[list[StreamResult]]:
-    """One after the other from n1's pod to n2's, as long as the block lasts; all are there behind it."""
-    found: list[StreamResult] = []
-    enough = threading.Event()
-
-    def run() -> None:
-        while not enough.is_set():
-            found.append(lab.transfer("n1/p1", "n2/p1", STREAM_BYTES, timeout=60.0))
-
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(run)
-        try:
-            yield found
-        finally:
-            enough.set()
-            running.result(timeout=100)
-
-
-def test_kills_of_tulled_and_hand_overs_lose_no_packet_and_change_no_byte(
-    lab: Lab, node: Any, say: Callable[[str, object], None]
-) -> None:
-    with streams(lab) as moved, lab.flood("n3/p1", "n1/p1", count=PACKETS, rate=RATE) as flood:
-        for _ in range(KILLS):
-            lab.kill_tulled("n1")
-            lab.start_tulled("n1")
-            lab.wait_ready()
-        for _ in range(HAND_OVERS):
-            before = lab.forwarder_pid("n1")
-            node.tulle("n1", "forwarder", "replace")
-            assert lab.forwarder_pid("n1") != before
-        result = flood.finish()
-    say("flood", result)
-    assert (result.sent, result.lost, result.duplicates) == (PACKETS, 0, 0)
-    assert moved
-    assert all((one.bytes, one.unchanged) == (STREAM_BYTES, True) for one in moved)
-
-
-def test_a_stream_survives_that_the_link_is_deleted_and_the_forwarder_killed(
-    lab: Lab, node: Any, eventually: Callable[..., Any], say: Callable[[str, object], None]
-) -> None:
-    with streams(lab) as moved:
-        time.sleep(0.1)
-        node.kernel("n1", ("link", "del", {"link": "tulle0"}))
-        deleted = time.monotonic()
-        eventually(lambda: lab.ping("n3/p1", "n1/p1") == 1, within_s=WITHIN_S)
-        say("after the link's end again after, s", round(time.monotonic() - deleted, 2))
-        lab.kill_forwarder("n1")
-        killed = time.monotonic()
-        eventually(lambda: lab.ping("n3/p1", "n1/p1", family=6) == 1, within_s=WITHIN_S)
-        say("after the forwarder's end again after, s", round(time.monotonic() - killed, 2))
-    assert moved
-    assert all((one.bytes, one.unchanged) == (STREAM_BYTES, True) for one in moved)
-    lab.wait_ready()
-    assert all_answer(lab, 4)
-    assert all_answer(lab, 6)
 
 
 def test_what_is_forged_is_dropped_under_its_name(

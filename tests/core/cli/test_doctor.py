@@ -73,4 +73,4 @@ def test_a_check_that_is_none_is_status_2_and_those_there_are_are_named(
 ) -> None:
     said = tulle("doctor", "--check", "nonsense", *store)
     assert said.status == 2
-    assert "there is no check 'nonsense'; there are: clock, disk," in said.err
+    assert "there is no check 'nonsense'; there are: br-netfilter, clock, disk," in said.err
