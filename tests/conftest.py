@@ -12,7 +12,7 @@ settings.load_profile("tulle")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with labs or an etcd take longest: they come first, in whatever order they are, so that at the end no worker
-    waits for another one's long file."""
+    """Files with labs or an etcd take longest: they come first, in whatever order they are, so that at the end no
+    worker waits for another one's long file."""
     long = {item.path for item in items if any(map(item.get_closest_marker, ("lab", "etcd")))}
     items.sort(key=lambda item: item.path not in long)
