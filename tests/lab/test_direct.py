@@ -40,12 +40,22 @@ SETUPS = (
     Setup("vxlan", (("Mode", "userspace"),), 8472),
     Setup("udp", (), 8285),
 )
+LONG = {SETUPS[1]}
+"""For `make soak`: it does as udp does, on another wire."""
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(one, id=str(one), marks=pytest.mark.xdist_group(f"lab-direct-{one}")) for one in SETUPS
+        pytest.param(
+            one,
+            id=str(one),
+            marks=[
+                pytest.mark.xdist_group(f"lab-direct-{one}"),
+                *([pytest.mark.soak] if one in LONG else []),
+            ],
+        )
+        for one in SETUPS
     ],
 )
 def setup(request: pytest.FixtureRequest) -> Setup:

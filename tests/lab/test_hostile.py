@@ -92,7 +92,7 @@ class Outcome(NamedTuple):
         return self.after.link_drops - self.before.link_drops
 
 
-@pytest.fixture(scope="module", params=["4", "6"])
+@pytest.fixture(scope="module", params=["4", pytest.param("6", marks=pytest.mark.soak)])
 def lab(request: pytest.FixtureRequest, make_lab: Callable[..., Lab]) -> Lab:
     return make_lab(nodes=3, pods=1, family=request.param)
 
