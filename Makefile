@@ -21,7 +21,7 @@ run: setup ## three nodes with two pods each, talking
 	@.venv/bin/tulle lab demo
 
 test: setup-dev ## all tests that fit into a quarter of an hour
-	timeout --signal=INT --kill-after=60 2700 $(PYTEST) -n 2 --dist loadfile -m "not soak" $(ARGS)
+	timeout --signal=INT --kill-after=60 2700 $(PYTEST) -n 3 --dist loadfile -m "not soak" $(ARGS)
 
 lint: setup-dev ## ruff, mypy --strict, the layer rules
 	.venv/bin/ruff check .
