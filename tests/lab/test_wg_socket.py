@@ -171,3 +171,6 @@ def test_down_takes_away_the_sockets_of_a_tulled_that_was_killed(lab: Lab, wg: S
         lab.start_tulled("n2")
         lab.wait_ready()
     assert sorted(wg("n2", "show", "interfaces").stdout.split()) == sorted(DEVICES)
+    # Who has lost its sessions speaks first here: n1 would ask for new ones after 15 s of silence only.
+    for family in (4, 6):
+        assert lab.ping("n2/p1", "n1/p1", 3, family=family) == 3
