@@ -18,7 +18,7 @@ MARK = "198.51.100.0/24"
 """A route that the test makes and removes: what the monitors heard between its two changes is all there was."""
 OF_ITSELF = re.compile(r"\b(REACHABLE|STALE|DELAY|PROBE|INCOMPLETE|FAILED|NOARP)\b")
 """States that the kernel gives to ordinary neighbours by itself (NUD_* of linux/neighbour.h); ours are PERMANENT."""
-PODS_BRIDGE = re.compile(r"^(\d+: )?cni0: ")
+PODS_BRIDGE = re.compile(r"^(\d+: )?(cni0|to-p\d+@\S+): ")
 """Its own news come a second after the lab has made it; it is not tulle's."""
 WITHIN_S = 20.0
 MONITORS = (
